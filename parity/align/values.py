@@ -1,0 +1,132 @@
+"""Comparing tensors as values: distances, layouts that hold the same numbers, and a search by sketch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+SKETCH = 1024
+"""Elements of a tensor that stand for it in a search."""
+
+
+def rms(values: np.ndarray) -> float:
+    """Root mean square over the finite elements, in float64."""
+    flat = np.asarray(values, np.float64).reshape(-1)
+    if flat.size == 0:
+        return 0.0
+    square = float(np.dot(flat, flat)) / flat.size
+    if not np.isfinite(square):
+        flat = flat[np.isfinite(flat)]
+        square = float(np.dot(flat, flat)) / flat.size if flat.size else 0.0
+    return float(np.sqrt(square))
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """RMS of `a - b` divided by the RMS of `b` (absolute where that is 0); infinite where their shapes differ
+    or their NaN and Inf do not stand at the same places with the same signs.
+    """
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = a - b
+    bad = ~np.isfinite(difference)
+    if bad.any():
+        if not np.array_equal(a[bad], b[bad], equal_nan=True):
+            return float("inf")
+        difference = np.where(bad, 0.0, difference)
+    scale = rms(b)
+    return rms(difference) / scale if scale > 0 else rms(difference)
+
+
+def layout(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int, ...]] | None:
+    """How the candidate's tensor has to be rearranged to lie as the reference's: nothing, a view, or a transposition.
+
+    Where several fit the shapes, the values decide.
+
+    Returns:
+        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, axes), or None where no rearrangement fits.
+    """
+    if candidate.shape == reference.shape:
+        best: tuple[float, tuple[str, tuple[int, ...]]] = (distance(candidate, reference), ("same", ()))
+    elif candidate.size == reference.size:
+        best = (distance(candidate.reshape(reference.shape), reference), ("view", tuple(reference.shape)))
+    else:
+        return None
+    if best[0] > 1e-3 and candidate.ndim == reference.ndim and 2 <= candidate.ndim <= 5:
+        for axes in itertools.permutations(range(candidate.ndim)):
+            if tuple(candidate.shape[a] for a in axes) == reference.shape and axes != tuple(range(candidate.ndim)):
+                found = distance(candidate.transpose(axes), reference)
+                if found < 0.1 * best[0]:
+                    best = (found, ("permute", axes))
+    return best[1]
+
+
+def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]]) -> np.ndarray:
+    """Rearranges as `layout` found."""
+    kind, detail = how
+    if kind == "view":
+        return values.reshape(detail)
+    if kind == "permute":
+        return values.transpose(detail)
+    return values
+
+
+class Sketch:
+    """A tensor's stand-in for searching: evenly spread elements in its own order, and moments that no order changes."""
+
+    __slots__ = ("size", "sample", "moments", "scale")
+
+    def __init__(self, values: np.ndarray) -> None:
+        flat = np.asarray(values).reshape(-1)
+        self.size = flat.size
+        step = max(1, flat.size // SKETCH)
+        self.sample = np.array(flat[::step][:SKETCH], np.float64)
+        wide = np.asarray(flat, np.float64)
+        with np.errstate(all="ignore"):
+            square = float(np.dot(wide, wide))
+            self.scale = float(np.sqrt(square / max(1, wide.size)))
+            self.moments = np.array([wide.sum(), np.abs(wide).sum(), square, float(np.dot(wide * wide, wide))])
+
+
+class Index:
+    """Sketches of one step's tensors, found again by value."""
+
+    def __init__(self) -> None:
+        self._by_size: dict[int, list[tuple[int, Sketch]]] = {}
+        self._stacked: dict[int, tuple[np.ndarray, np.ndarray, list[int]]] = {}
+
+    def add(self, key: int, sketch: Sketch) -> None:
+        """Adds a tensor under a number of the caller's."""
+        self._by_size.setdefault(sketch.size, []).append((key, sketch))
+        self._stacked.pop(sketch.size, None)
+
+    def nearest(self, sketch: Sketch) -> list[tuple[float, int, bool]]:
+        """The most alike tensors of the same size.
+
+        Returns:
+            Up to 8 of (estimated relative distance, key, whether only up to another order of the elements), nearest first.
+        """
+        entries = self._by_size.get(sketch.size)
+        if not entries:
+            return []
+        stacked = self._stacked.get(sketch.size)
+        if stacked is None:
+            stacked = self._stacked[sketch.size] = (
+                np.stack([s.sample for _, s in entries]),
+                np.stack([s.moments for _, s in entries]),
+                [key for key, _ in entries],
+            )
+        samples, moments, keys = stacked
+        with np.errstate(all="ignore"):
+            scale = float(np.sqrt(np.mean(sketch.sample**2))) or 1.0
+            gap = np.sqrt(np.mean((samples - sketch.sample) ** 2, axis=1)) / scale
+            total = np.array([sketch.moments[1], sketch.moments[1], sketch.moments[2], 0.0]) + 1e-300
+            total[3] = float(sketch.moments[2] * sketch.scale) + 1e-300
+            moved = np.max(np.abs(moments - sketch.moments) / total, axis=1)
+        gap = np.where(np.isfinite(gap), gap, np.inf)
+        moved = np.where(np.isfinite(moved), moved, np.inf)
+        direct = [(float(gap[i]), keys[i], False) for i in np.argsort(gap)[:6]]
+        apart = [(float(moved[i]), keys[i], True) for i in np.argsort(moved)[:2] if gap[i] > moved[i] and moved[i] < 1e-5]
+        return sorted(direct + apart)

@@ -1,0 +1,66 @@
+"""Effective arguments of a constructed object: what was passed, and the signature's defaults for the rest."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+
+@lru_cache(maxsize=4096)
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def plain(value: Any, is_tensor: Callable[[Any], bool], depth: int = 2) -> Any:
+    """A value as JSON can hold it: primitives as they are, the rest by a short description."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if is_tensor(value):
+        return f"tensor{tuple(value.shape)}"
+    if isinstance(value, (list, tuple)) and depth and len(value) <= 16:
+        return [plain(v, is_tensor, depth - 1) for v in value]
+    if isinstance(value, dict) and depth and len(value) <= 16:
+        return {str(k): plain(v, is_tensor, depth - 1) for k, v in value.items()}
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    return type(value).__name__
+
+
+def bound_arguments(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_tensor: Callable[[Any], bool]
+) -> tuple[dict[str, Any], list[str]]:
+    """Arguments by name after defaults, and the names of those that were given.
+
+    Args:
+        function: A constructor that takes `self` first.
+        args: What was passed by position, without `self`.
+        kwargs: What was passed by name.
+        is_tensor: Tells the framework's tensors.
+    """
+    signature = _signature(function)
+    if signature is None:
+        return {str(i): plain(a, is_tensor) for i, a in enumerate(args)} | {
+            k: plain(v, is_tensor) for k, v in kwargs.items()
+        }, [*map(str, range(len(args))), *kwargs]
+    try:
+        bound = signature.bind(None, *args, **kwargs)
+    except TypeError:
+        return {}, []
+    first = next(iter(signature.parameters), "")
+    given = [name for name in bound.arguments if name != first]
+    bound.apply_defaults()
+    flat: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if name == first:
+            continue
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            flat.update({k: plain(v, is_tensor) for k, v in value.items()})
+        else:
+            flat[name] = plain(value, is_tensor)
+    return flat, given

@@ -1,0 +1,337 @@
+"""The PyTorch adapter: layers by patching `Module.__call__`, ops by a function mode, gradients by tensor hooks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.utils.data.dataloader as dataloader
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_ops import (
+    IGNORED, VIEWS, is_inplace, name_of, random_call, reduction_of,
+)  # fmt: skip
+
+_BITS = {torch.bfloat16: "bfloat16"}
+
+
+class TorchAdapter:
+    """Instruments PyTorch in this process."""
+
+    name = "torch"
+    versions = ">=2.4,<3"
+
+    def __init__(self) -> None:
+        self.session: Any = None
+        self._undo: list[Callable[[], None]] = []
+        self._epoch = 0
+        self._mode: _Mode | None = None
+
+    @property
+    def version(self) -> str:
+        return str(torch.__version__)
+
+    # Installing -----------------------------------------------------------------------------------------------
+
+    def install(self, session: Any) -> None:
+        if self.session is not None:
+            self.session = session
+            return
+        self.session = session
+        self._wrap_modules()
+        self._wrap_optimizers()
+        self._wrap_backward()
+        self._wrap_loaders()
+        self._open_functions()
+        self._replace(torch, "compile", self._not_compiled)
+        torch.backends.mha.set_fastpath_enabled(False)
+
+    def uninstall(self) -> None:
+        self.pop_mode()
+        while self._undo:
+            self._undo.pop()()
+        self.session = None
+
+    def _replace(self, owner: Any, name: str, value: Any) -> None:
+        had = name in vars(owner)
+        old = vars(owner).get(name)
+        setattr(owner, name, value)
+        self._undo.append(lambda: setattr(owner, name, old) if had else delattr(owner, name))
+
+    def push_mode(self) -> None:
+        """Starts to see functional ops."""
+        if self._mode is None:
+            self._mode = _Mode(self)
+            self._mode.__enter__()
+
+    def pop_mode(self) -> None:
+        """Stops to see functional ops."""
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self._mode = None
+
+    def _wrap_modules(self) -> None:
+        module = torch.nn.Module
+        call = module.__call__
+        named = module.named_parameters
+
+        @functools.wraps(call)
+        def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            session = self.session
+            if session.adapter is not self or not session.wants(layer) or self.is_wrapper(layer):
+                return call(layer, *args, **kwargs)
+            args, kwargs = session.enter(layer, args, kwargs)
+            try:
+                output = call(layer, *args, **kwargs)
+            except BaseException:
+                session.abandon()
+                raise
+            return session.leave(layer, output)
+
+        @functools.wraps(named)
+        def wrapped_named(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            self.session.parameters_asked(layer)
+            return named(layer, *args, **kwargs)
+
+        def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+            made = object.__new__(cls)
+            file, line = self.session.source.here()
+            arguments, given = bound_arguments(cls.__init__, args, kwargs, torch.is_tensor)
+            object.__setattr__(made, "_parity_made", Made(file, line, arguments, given))
+            return made
+
+        self._replace(module, "__call__", wrapped_call)
+        self._replace(module, "named_parameters", wrapped_named)
+        self._replace(module, "__new__", staticmethod(new))
+
+    def _wrap_optimizers(self) -> None:
+        optimizer = torch.optim.Optimizer
+        init = optimizer.__init__
+
+        @functools.wraps(init)
+        def wrapped_init(this: Any, *args: Any, **kwargs: Any) -> None:
+            init(this, *args, **kwargs)
+            self.session.optimizer_made(self, this)
+            self.push_mode()
+
+        def before(this: Any, args: Any, kwargs: Any) -> None:
+            parameters = self.optimizer_parameters(this)
+            given = [p.grad for p in parameters]
+            new = self.session.optimizer_begins(this, given)
+            for parameter, old, gradient in zip(parameters, given, new, strict=True):
+                if gradient is not old:
+                    parameter.grad = gradient
+            self.session.busy = True
+
+        def after(this: Any, args: Any, kwargs: Any) -> None:
+            self.session.busy = False
+            self.session.optimizer_ends(this)
+
+        self._replace(optimizer, "__init__", wrapped_init)
+        for handle in (register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)):
+            self._undo.append(handle.remove)
+
+    def _wrap_backward(self) -> None:
+        backward = torch.autograd.backward
+
+        @functools.wraps(backward)
+        def wrapped(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            session = self.session
+            if session.in_backward or session.adapter is not self:
+                return backward(tensors, *args, **kwargs)
+            roots = [tensors] if torch.is_tensor(tensors) else list(tensors)
+            session.backward_begins(roots[0] if len(roots) == 1 else None)
+            try:
+                result = backward(tensors, *args, **kwargs)
+            except BaseException:
+                session.in_backward = False
+                raise
+            session.backward_ends()
+            return result
+
+        self._replace(torch.autograd, "backward", wrapped)
+
+    def _wrap_loaders(self) -> None:
+        iterator = dataloader._BaseDataLoaderIter
+        following = iterator.__next__
+
+        @functools.wraps(following)
+        def wrapped(this: Any) -> Any:
+            busy, self.session.busy = self.session.busy, True
+            try:
+                batch = following(this)
+            finally:
+                self.session.busy = busy
+            return self.session.batch(this, batch)
+
+        self._replace(iterator, "__next__", wrapped)
+
+    def _open_functions(self) -> None:
+        """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
+        functional = torch.nn.functional
+        for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+            if name in vars(functional):
+                self._replace(functional, name, lambda *_: False)
+
+    def _not_compiled(self, model: Any = None, **_: Any) -> Any:
+        note = "torch.compile was not applied: the model was run eagerly"
+        if note not in self.session.notes:
+            self.session.notes.append(note)
+        return model if model is not None else (lambda function: function)
+
+    # Ops ------------------------------------------------------------------------------------------------------
+
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the function mode calls for every op."""
+        session = self.session
+        if not session.listening or func in IGNORED:
+            return func(*args, **kwargs)
+        name = name_of(func)
+        if name.startswith("__get") or name.startswith("__set__"):
+            return func(*args, **kwargs)
+        args, kwargs = session.arguments(func, args, kwargs) if hasattr(session, "arguments") else (args, kwargs)
+        drawn = random_call(name, func, args, kwargs, self)
+        result = drawn if drawn is not None else func(*args, **kwargs)
+        if not (torch.is_tensor(result) or isinstance(result, (tuple, list))):
+            return result
+        inputs = [t for _, t in tensors_in([*args, kwargs] if kwargs else list(args), torch.is_tensor)]
+        if not any(True for _ in tensors_in(result, torch.is_tensor)):
+            return result
+        return session.op(
+            name, inputs, result, view=name in VIEWS, inplace=is_inplace(name), reduction=reduction_of(name, inputs, result)
+        )
+
+    # Describing -----------------------------------------------------------------------------------------------
+
+    def seed(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    def is_tensor(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor)
+
+    def is_parameter(self, value: Any) -> bool:
+        return isinstance(value, torch.nn.Parameter)
+
+    def read(self, tensor: Any) -> tuple[np.ndarray, str]:
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            tensor = tensor.detach()
+            if tensor.is_sparse:
+                tensor = tensor.to_dense()
+            if tensor.dtype is torch.bfloat16:
+                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16).copy(), "bfloat16"
+            if tensor.is_conj() or tensor.is_neg():
+                tensor = tensor.resolve_conj().resolve_neg()
+            values = np.array(tensor.cpu().numpy(), order="C", copy=True)
+        return values, values.dtype.name
+
+    def make(self, values: np.ndarray, like: Any) -> Any:
+        return torch.from_numpy(np.array(values)).to(dtype=like.dtype, device=like.device)
+
+    def assign(self, tensor: Any, values: np.ndarray) -> None:
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            tensor.detach().copy_(torch.from_numpy(np.array(values)).reshape(tensor.shape))
+
+    def tag(self, tensor: Any) -> int | None:
+        known = getattr(tensor, "_parity", None)
+        if known is None or known[0] != self._epoch or known[2] != tensor._version or known[3] != id(tensor):
+            return None
+        return int(known[1])
+
+    def set_tag(self, tensor: Any, tag: int) -> None:
+        tensor._parity = (self._epoch, tag, tensor._version, id(tensor))
+
+    def forget_tags(self) -> None:
+        self._epoch += 1
+
+    def recording(self, layer: Any) -> bool:
+        return torch.is_grad_enabled()
+
+    def training(self, layer: Any) -> bool:
+        return bool(layer.training)
+
+    def is_wrapper(self, layer: Any) -> bool:
+        return isinstance(layer, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel))
+
+    def unwrap(self, layer: Any) -> Any:
+        while self.is_wrapper(layer):
+            layer = layer.module
+        return layer
+
+    def named_layers(self, root: Any) -> Iterable[tuple[str, Any]]:
+        return list(root.named_modules())
+
+    def held(self, root: Any) -> list[Held]:
+        names: dict[int, list[str]] = {}
+        found: dict[int, Held] = {}
+        for path, layer in root.named_modules(remove_duplicate=False):
+            for holder, buffer in ((layer._parameters, False), (layer._buffers, True)):
+                for role, tensor in holder.items():
+                    if tensor is None:
+                        continue
+                    names.setdefault(id(tensor), []).append(".".join(filter(None, (path, role))))
+                    trainable = not buffer and tensor.requires_grad
+                    found.setdefault(id(tensor), Held([], tensor, path, role, trainable, buffer))
+        return [held._replace(names=names[key]) for key, held in found.items()]
+
+    def made(self, value: Any) -> Made:
+        known = getattr(value, "_parity_made", None)
+        return known if isinstance(known, tuple) else Made(None, None, {}, [])
+
+    def is_framework_layer(self, layer: Any) -> bool:
+        return type(layer).__module__.partition(".")[0] == "torch"
+
+    def on_gradient(self, tensor: Any, callback: Callable[[Any], None]) -> None:
+        if tensor.requires_grad:
+            with torch._C.DisableTorchFunction():
+                tensor.register_hook(callback)
+
+    def key(self, tensor: Any) -> int:
+        return id(tensor)
+
+    def gradients(self, parameters: list[Any]) -> list[Any]:
+        return [getattr(p, "grad", None) for p in parameters]
+
+    def optimizer_parameters(self, optimizer: Any) -> list[Any]:
+        return [p for group in optimizer.param_groups for p in group["params"]]
+
+    def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
+        plain = lambda v: v.item() if torch.is_tensor(v) and v.numel() == 1 else v  # noqa: E731
+        groups = []
+        for group in optimizer.param_groups:
+            settings = {k: plain(v) for k, v in group.items() if k != "params"}
+            settings = {k: v for k, v in settings.items() if v is None or isinstance(v, (int, float, bool, str, tuple))}
+            groups.append({**settings, "parameters": [self.session.parameter_name(p) for p in group["params"]]})
+        return groups
+
+    def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
+        return {
+            id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
+            for parameter, state in optimizer.state.items()
+        }
+
+    def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
+        buffers = [(b, b.detach().clone()) for b in layer.buffers()]
+        state = torch.get_rng_state()
+        try:
+            with torch.no_grad():
+                return call()
+        finally:
+            torch.set_rng_state(state)
+            with torch.no_grad():
+                for buffer, old in buffers:
+                    buffer.copy_(old)
+
+
+class _Mode(TorchFunctionMode):
+    def __init__(self, adapter: TorchAdapter) -> None:
+        self.adapter = adapter
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.adapter.function(func, args, kwargs or {})
+

@@ -1,0 +1,25 @@
+"""What the parent asks of an instrumented process: `python -m parity.capture job.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Job(msgspec.Struct):
+    """One run of one script.
+
+    `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches)
+    or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
+    """
+
+    kind: str
+    script: str
+    args: list[str]
+    output: str
+    steps: int
+    reference: str | None = None
+    candidate: str | None = None
+    side: str = "reference"
+    environment: dict[str, Any] = {}

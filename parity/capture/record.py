@@ -1,0 +1,273 @@
+"""The recording session: everything that a run does goes into a trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parity.capture.frameworks.base import tensors_in
+from parity.capture.session import Frame, Session
+from parity.capture.source import Source
+from parity.model import (
+    BatchEvent,
+    BufferEvent,
+    CallEvent,
+    GradEvent,
+    Item,
+    LayerInfo,
+    Layers,
+    LossEvent,
+    OpEvent,
+    OptimizerEvent,
+    ParameterGradEvent,
+    ParameterInfo,
+    RandomEvent,
+    SourceEvent,
+    TensorRef,
+)
+from parity.trace import TraceWriter
+
+
+class Recorder(Session):
+    """Writes what it is told into a trace.
+
+    Args:
+        writer: The open trace.
+        source: Which files are the script's own.
+        steps: Training steps to record.
+    """
+
+    def __init__(self, writer: TraceWriter, source: Source, steps: int, stop: bool = True) -> None:
+        super().__init__(source, steps, stop)
+        self.writer = writer
+        self.parameters: list[ParameterInfo] = []
+        self._refs: dict[int, TensorRef] = {}
+        self._layer_ids: dict[int, int] = {}
+        self._layers: list[LayerInfo] = []
+        self._randoms = 0
+        self._batches = 0
+
+    # Tensors --------------------------------------------------------------------------------------------------
+
+    def store(self, tensor: Any) -> TensorRef:
+        """Stores a tensor's present values."""
+        return self.writer.put(*self.adapter.read(tensor))
+
+    def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
+        """A tensor's place, identity and content; one without identity came from outside and is a source."""
+        tag = self.adapter.tag(tensor)
+        if tag is None:
+            parameter = self.parameter_name(tensor)
+            tag = next(self._tags)
+            ref = self.store(tensor)
+            self.adapter.set_tag(tensor, tag)
+            self._keep.append(tensor)
+            self._refs[tag] = ref
+            if origin is not None:
+                label = f"parameter:{parameter}" if parameter else origin
+                self.writer.event(SourceEvent(self.step, tag, ref, label))
+        return Item(name, tag, self._refs[tag])
+
+    def fresh(self, name: str, tensor: Any) -> Item:
+        """The same for a tensor that an op has just made."""
+        tag = next(self._tags)
+        self.adapter.set_tag(tensor, tag)
+        self._keep.append(tensor)
+        self._refs[tag] = self.store(tensor)
+        return Item(name, tag, self._refs[tag])
+
+    def _tensors(self, value: Any) -> list[tuple[str, Any]]:
+        return list(tensors_in(value, self.adapter.is_tensor))
+
+    # What happens ---------------------------------------------------------------------------------------------
+
+    def _on_model(self) -> None:
+        self.busy = True
+        for held in self.held:
+            shape = tuple(self.adapter.read(held.tensor)[0].shape)
+            info = ParameterInfo(
+                held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
+            )
+            info.ref = info.own = self.store(held.tensor)
+            info.dtype = info.ref.dtype
+            self.parameters.append(info)
+        self.busy = False
+
+    def layer_id(self, layer: Any) -> int:
+        """The number of a layer in `layers.json`, describing it on first sight."""
+        known = self._layer_ids.get(id(layer))
+        if known is None:
+            known = self._layer_ids[id(layer)] = len(self._layers)
+            made = self.adapter.made(layer)
+            children = [name for name, _ in self.adapter.named_layers(layer) if name and "." not in name]
+            self._layers.append(
+                LayerInfo(
+                    known, self.path(layer), type(layer).__name__, made.file, made.line, made.arguments, made.given,
+                    self.adapter.is_framework_layer(layer), children, any(layer is r for r in self.roots),
+                )  # fmt: skip
+            )
+        return known
+
+    def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        self.busy = True
+        origin = f"argument of {frame.path or 'the model'}"
+        inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]
+        frame.data = CallEvent(
+            frame.id, self.step, "train", frame.path, self.layer_id(frame.layer), frame.call, -1,
+            frame.parent.id if frame.parent else None, frame.training, inputs,
+        )  # fmt: skip
+        self.busy = False
+        return args, kwargs
+
+    def _on_leave(self, frame: Frame, output: Any) -> Any:
+        self.busy = True
+        event: CallEvent = frame.data
+        event.end = next(self._ids)
+        for name, tensor in self._tensors(output):
+            item = self.item(name, tensor, f"made in {frame.path or 'the model'}")
+            event.outputs.append(item)
+            self._watch(frame, name, tensor)
+        self.writer.event(event)
+        self.busy = False
+        return output
+
+    def _watch(self, frame: Frame, name: str, tensor: Any) -> None:
+        step, call = self.step, frame.id
+
+        def arrived(gradient: Any) -> None:
+            if gradient is None:
+                return
+            busy, self.busy = self.busy, True
+            self.writer.event(GradEvent(step, call, name, self.store(gradient)))
+            self.busy = busy
+
+        self.adapter.on_gradient(tensor, arrived)
+
+    def _on_op(self, name: str, inputs: list[Any], outputs: Any, view: bool, inplace: bool, reduction: int) -> Any:
+        self.busy = True
+        file, line = self.source.here()
+        parameters = [p for p in map(self.parameter_name, inputs) if p is not None]
+        read = [self.item("", t, f"{name} in {self.here or 'the loop'}") for t in inputs]
+        event = OpEvent(
+            next(self._ids), self.step, "train", name, self.stack[-1].id if self.stack else None, self.here, file, line,
+            [item.vid for item in read], [item.ref.shape for item in read], parameters,
+            [self.fresh(place, t) for place, t in self._tensors(outputs)], view, reduction,
+        )  # fmt: skip
+        self.writer.event(event)
+        self.busy = False
+        return outputs
+
+    def _on_batch(self, loader: Any, batch: Any) -> Any:
+        tensors = self._tensors(batch)
+        if tensors and self.optimizers:
+            self.busy = True
+            items = []
+            for name, tensor in tensors:
+                ref = self.store(tensor)
+                items.append(Item(name, -1, ref))
+            self.writer.event(BatchEvent(self.step, self._batches, type(loader).__name__, items))
+            self._batches += 1
+            self.busy = False
+        return batch
+
+    def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
+        busy, self.busy = self.busy, True
+        drawn = draw()
+        values, dtype = self.adapter.read(drawn)
+        if kind == "mask":
+            values, dtype = values.astype(np.uint8), "uint8"
+        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, self.writer.put(values, dtype)))
+        self._randoms += 1
+        self.busy = busy
+        return drawn
+
+    def _on_backward(self, loss: Any) -> None:
+        if loss is None:
+            return
+        self.busy = True
+        file, line = self.source.here()
+        item = self.item("", loss, "loss")
+        self.writer.event(LossEvent(self.step, self.backwards, item.vid, item.ref, file, line))
+        self._stash = self._present()
+        self.busy = False
+
+    def _present(self) -> dict[int, np.ndarray]:
+        tensors = [h.tensor for h in self.held if h.trainable]
+        found = self.adapter.gradients(tensors)
+        return {id(t): self.adapter.read(g)[0] for t, g in zip(tensors, found, strict=True) if g is not None}
+
+    def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
+        self.busy = True
+        stash: dict[int, np.ndarray] = getattr(self, "_stash", {})
+        for held in self.held:
+            if gradients is not None:
+                gradient = gradients.get(id(held.tensor))
+                if gradient is None:
+                    continue
+                ref = self.store(gradient)
+            else:
+                (gradient,) = self.adapter.gradients([held.tensor])
+                if gradient is None:
+                    continue
+                values, dtype = self.adapter.read(gradient)
+                if id(held.tensor) in stash:
+                    values = values - stash[id(held.tensor)]
+                ref = self.writer.put(values, dtype)
+            self.writer.event(ParameterGradEvent(self.step, self.backwards, held.names[0], ref))
+        self._stash = {}
+        self.busy = False
+
+    def _on_optimizer(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
+        self.busy = True
+        parameters = self.adapter.optimizer_parameters(optimizer)
+        given, before = {}, {}
+        for parameter, gradient in zip(parameters, gradients, strict=False):
+            name = self.parameter_name(parameter)
+            if name is not None:
+                before[name] = self.store(parameter)
+                if gradient is not None:
+                    given[name] = self.store(gradient)
+        file, line = self.source.here()
+        self._pending = (given, before, file, line)
+        self.busy = False
+        return gradients
+
+    def _on_updated(self, optimizer: Any) -> None:
+        self.busy = True
+        given, before, file, line = self._pending
+        state = self.adapter.optimizer_state(optimizer)
+        after: dict[str, TensorRef] = {}
+        states: dict[str, dict[str, TensorRef]] = {}
+        for parameter in self.adapter.optimizer_parameters(optimizer):
+            name = self.parameter_name(parameter)
+            if name is not None:
+                after[name] = self.store(parameter)
+                states[name] = {key: self.store(t) for key, t in state.get(id(parameter), {}).items()}
+        index = next(i for i, known in enumerate(self.optimizers) if known is optimizer)
+        self.writer.event(
+            OptimizerEvent(
+                self.step, index, self._variable(optimizer, "optimizer"), type(optimizer).__name__,
+                self.adapter.optimizer_groups(optimizer), given, before, after, states, file, line,
+            )  # fmt: skip
+        )
+        self.busy = False
+
+    def _on_step_end(self) -> None:
+        self.busy = True
+        buffers = {h.names[0]: self.store(h.tensor) for h in self.held if h.buffer}
+        if buffers:
+            self.writer.event(BufferEvent(self.step, buffers))
+        self._refs.clear()
+        self._randoms = 0
+        self.busy = False
+        self.save_layers()
+
+    def save_layers(self) -> None:
+        """Writes the tree as far as it is known: every layer of the model, called or not."""
+        self.busy = True
+        for root in self.roots:
+            for _, layer in self.adapter.named_layers(root):
+                self.layer_id(layer)
+        self.busy = False
+        self.writer.layers(Layers(self._layers, self.parameters))

@@ -1,0 +1,131 @@
+"""Runs a user's script as `__main__`, as `python script.py` would, and tells how it ended."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.capture.session import StopRun
+
+SEED = 1
+"""Every pass starts from this seed; what the script itself seeds comes later and wins."""
+
+
+class _Hook(importlib.abc.MetaPathFinder):
+    """Calls back when a framework has just been imported."""
+
+    def __init__(self, ready: dict[str, Callable[[], None]]) -> None:
+        self.ready = ready
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> Any:
+        if name not in self.ready:
+            return None
+        callback = self.ready.pop(name)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        run = spec.loader.exec_module
+
+        def exec_module(module: types.ModuleType) -> None:
+            run(module)
+            callback()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def on_import(ready: dict[str, Callable[[], None]]) -> None:
+    """Arranges that `ready[name]()` is called after the first import of `name`."""
+    sys.meta_path.insert(0, _Hook(ready))
+
+
+class Outcome:
+    """How a script ended: `stopped` by parity, `ended` by itself, `exited` with a code, or `failed`."""
+
+    def __init__(self, kind: str, text: str = "", error: str = "") -> None:
+        self.kind = kind
+        self.text = text
+        self.error = error
+
+
+def _script_traceback(error: BaseException, script: Path) -> str:
+    """The traceback from the script's first own frame on, without the frames of parity around and between."""
+    here = str(Path(__file__).resolve().parents[1])
+    stack = traceback.extract_tb(error.__traceback__)
+    shown = [frame for frame in stack if not os.path.abspath(frame.filename).startswith(here)]
+    lines = traceback.format_list(shown) + traceback.format_exception_only(type(error), error)
+    return "Traceback (most recent call last):\n" + "".join(lines)
+
+
+def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None]]) -> Outcome:
+    """Runs the script once in this process.
+
+    Args:
+        script: Path of the `.py` file.
+        args: Its command-line arguments.
+        seeders: Functions that seed the frameworks imported so far.
+    """
+    folder = str(script.resolve().parent)
+    _forget_local_modules(folder)
+    random.seed(SEED)
+    np.random.seed(SEED)
+    for seeder in seeders:
+        seeder(SEED)
+    module = types.ModuleType("__main__")
+    module.__file__ = str(script)
+    module.__builtins__ = __builtins__  # type: ignore[attr-defined]
+    main, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
+    sys.modules["__main__"] = module
+    sys.argv = [str(script), *args]
+    sys.path.insert(0, folder)
+    outcome = Outcome("ended")
+    try:
+        code = compile(script.read_bytes(), str(script.resolve()), "exec", dont_inherit=True)
+        exec(code, module.__dict__)
+    except StopRun:
+        outcome = Outcome("stopped")
+    except SystemExit as exit:
+        code_ = exit.code
+        failed = code_ not in (None, 0)
+        outcome = Outcome("failed" if failed else "ended", f"the script called sys.exit({code_!r})" if failed else "")
+    except KeyboardInterrupt:
+        outcome = Outcome("interrupted")
+    except BaseException as error:  # the script's own failure, whatever it is, is shown as the script's
+        text = _script_traceback(error, script)
+        outcome = Outcome("failed", text, f"{type(error).__name__}: {error}")
+    finally:
+        sys.argv = argv
+        sys.path[:] = path
+        sys.modules["__main__"] = main
+        _HELD.append(module)
+    return outcome
+
+
+_HELD: list[types.ModuleType] = []
+"""Script modules stay alive: what hangs below them (workers, optimizers) may run finalizers that need them."""
+
+
+def _forget_local_modules(folder: str) -> None:
+    """Unloads modules of the script's own folder, so that a second pass starts as the first one did."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and os.path.realpath(file).startswith(folder + os.sep):
+            if "site-packages" not in file and not name.partition(".")[0] == "parity":
+                del sys.modules[name]
+
+
+def other_threads() -> list[str]:
+    """Names of threads that would keep the process alive."""
+    return [t.name for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]

@@ -1,0 +1,281 @@
+"""One run of a script: which layer is active, which step it is, what the model is called. Subclasses record or force."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+from parity.capture.frameworks.base import Adapter, Held
+from parity.capture.source import Source
+
+
+class StopRun(BaseException):
+    """Ends the script after its last captured step; a BaseException, so that the script's own handlers let it pass."""
+
+
+class Frame:
+    """A layer call in progress."""
+
+    __slots__ = ("layer", "path", "call", "id", "parent", "training", "data")
+
+    def __init__(self, layer: Any, path: str, call: int, id: int, parent: Frame | None, training: bool) -> None:
+        self.layer = layer
+        self.path = path
+        self.call = call
+        self.id = id
+        self.parent = parent
+        self.training = training
+        self.data: Any = None
+
+
+class Session:
+    """Follows a run. Adapters call the public methods; subclasses override the `_on` methods.
+
+    Args:
+        source: Which files are the script's own.
+        steps: How many training steps to follow before the script is stopped.
+        stop: Whether to stop the script then.
+    """
+
+    def __init__(self, source: Source, steps: int, stop: bool = True) -> None:
+        self.source = source
+        self.steps = steps
+        self.stop = stop
+        self.adapter: Adapter = None  # type: ignore[assignment]  # bound by the first optimizer or layer call
+        self.step = 0
+        self.backwards = 0
+        self.optimizers: list[Any] = []
+        self.receivers: list[Any] = []
+        self.roots: list[Any] = []
+        self.held: list[Held] = []
+        self.notes: list[str] = []
+        self.stack: list[Frame] = []
+        self.busy = False
+        self.finished = False
+        self.in_backward = False
+        self.model_called = False
+        self._called_optimizers: set[int] = set()
+        self._expected: set[int] | None = None
+        self._ids = itertools.count()
+        self._tags = itertools.count(1)
+        self._calls: Counter[int] = Counter()
+        self._paths: dict[int, str] = {}
+        self._keep: list[Any] = []
+        self._ready = False
+        self._names: dict[int, str] = {}
+
+    # What adapters tell ---------------------------------------------------------------------------------------
+
+    def optimizer_made(self, adapter: Adapter, optimizer: Any) -> None:
+        """An optimizer was constructed."""
+        self.adapter = adapter
+        if not any(known is optimizer for known in self.optimizers):
+            self.optimizers.append(optimizer)
+
+    def parameters_asked(self, layer: Any) -> None:
+        """Somebody listed a layer's parameters: a hint at what the script means by its model."""
+        if not self._ready and not any(known is layer for known in self.receivers):
+            self.receivers.append(layer)
+
+    def wants(self, layer: Any) -> bool:
+        """Whether a call of this layer belongs to a training step."""
+        if self.finished or self.busy or self.in_backward:
+            return False
+        self.model_called = True
+        return bool(self.optimizers) and (bool(self.stack) or self.adapter.recording(layer))
+
+    def enter(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A layer is called; its arguments may come back changed."""
+        if not self._ready:
+            self._find_model(layer)
+        parent = self.stack[-1] if self.stack else None
+        call = self._calls[id(layer)]
+        self._calls[id(layer)] += 1
+        frame = Frame(layer, self.path(layer), call, next(self._ids), parent, self.adapter.training(layer))
+        self.stack.append(frame)
+        return self._on_enter(frame, args, kwargs)
+
+    def leave(self, layer: Any, output: Any) -> Any:
+        """A layer returns; its output may come back changed."""
+        frame = self.stack.pop()
+        return self._on_leave(frame, output)
+
+    def abandon(self) -> None:
+        """A layer call ended by an exception."""
+        if self.stack:
+            self.stack.pop()
+
+    @property
+    def listening(self) -> bool:
+        """Whether functional ops are wanted now."""
+        return self._ready and not (self.busy or self.finished or self.in_backward)
+
+    def op(self, name: str, inputs: list[Any], outputs: Any, *, view: bool, inplace: bool, reduction: int) -> Any:
+        """A functional op ran; its output may come back changed."""
+        return self._on_op(name, inputs, outputs, view, inplace, reduction)
+
+    def batch(self, loader: Any, batch: Any) -> Any:
+        """A data loader yielded a batch."""
+        if self.finished or self.busy:
+            return batch
+        return self._on_batch(loader, batch)
+
+    def random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
+        """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes the script's own."""
+        return draw() if self.finished or not self._ready else self._on_random(kind, tuple(shape), draw)
+
+    def backward_begins(self, loss: Any) -> None:
+        """A backward pass starts from `loss` (None where it cannot be told)."""
+        self.in_backward = True
+        if self._ready and not self.finished:
+            self._on_backward(loss)
+
+    def backward_ends(self, gradients: dict[int, Any] | None = None) -> None:
+        """It ended; `gradients` by parameter id, where the framework hands them out instead of keeping them."""
+        self.in_backward = False
+        if self._ready and not self.finished:
+            self._on_gradients(gradients)
+            self.backwards += 1
+
+    def optimizer_begins(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
+        """An optimizer is called with these gradients (one per parameter, None where absent)."""
+        if not self._ready or self.finished:
+            return gradients
+        if self._expected is None:
+            self._expected = {id(o) for o in self.optimizers}
+        if id(optimizer) in self._called_optimizers:
+            self._expected = set(self._called_optimizers)
+            self._end_step()
+        return self._on_optimizer(optimizer, gradients)
+
+    def optimizer_ends(self, optimizer: Any) -> None:
+        """It has updated its parameters. The step ends when every optimizer in use was called."""
+        if not self._ready or self.finished:
+            return
+        self._on_updated(optimizer)
+        self._called_optimizers.add(id(optimizer))
+        if self._expected is not None and self._called_optimizers >= self._expected:
+            self._end_step()
+            if self.step >= self.steps:
+                self.finished = True
+                if self.stop:
+                    raise StopRun
+
+    def _end_step(self) -> None:
+        self._on_step_end()
+        self._called_optimizers.clear()
+        self._calls.clear()
+        self._keep.clear()
+        self.adapter.forget_tags()
+        self._name_parameters()
+        self.backwards = 0
+        self.step += 1
+
+    # The model and its names ----------------------------------------------------------------------------------
+
+    def _find_model(self, called: Any) -> None:
+        adapter = self.adapter
+        self._ready = True
+        wanted = {id(p) for o in self.optimizers for p in adapter.optimizer_parameters(o)}
+        known = [*self.receivers, adapter.unwrap(called)]
+        below = {id(layer): {id(h.tensor) for h in adapter.held(layer)} for layer in known}
+        covering = [layer for layer in known if below[id(layer)] >= wanted]
+        if covering:
+            self.roots = [adapter.unwrap(min(covering, key=lambda layer: len(below[id(layer)])))]
+        else:
+            for optimizer in self.optimizers:
+                mine = {id(p) for p in adapter.optimizer_parameters(optimizer)}
+                fitting = [layer for layer in known if below[id(layer)] >= mine]
+                parts = [min(fitting, key=lambda x: len(below[id(x)]))] if fitting else [
+                    layer for layer in known if below[id(layer)] and below[id(layer)] <= mine
+                ]  # fmt: skip
+                self.roots += [r for r in map(adapter.unwrap, parts) if not any(r is known for known in self.roots)]
+            if not self.roots:
+                self.roots = [adapter.unwrap(called)]
+        prefixes = [""] if len(self.roots) == 1 else [self._variable(root) for root in self.roots]
+        seen: set[int] = set()
+        for prefix, root in zip(prefixes, self.roots, strict=True):
+            for path, layer in adapter.named_layers(root):
+                self._paths.setdefault(id(layer), ".".join(filter(None, (prefix, path))))
+                self._keep_forever(layer)
+            for held in adapter.held(root):
+                if id(held.tensor) not in seen:
+                    seen.add(id(held.tensor))
+                    join = lambda name, prefix=prefix: ".".join(filter(None, (prefix, name)))  # noqa: E731
+                    self.held.append(held._replace(names=[join(n) for n in held.names], owner=join(held.owner)))
+        for optimizer in self.optimizers:
+            for index, parameter in enumerate(adapter.optimizer_parameters(optimizer)):
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    name = self._variable(parameter, f"parameter{index}")
+                    self.held.append(Held([name], parameter, "", name, True, False))
+        self._name_parameters()
+        self._on_model()
+        self._name_parameters()
+
+    def _keep_forever(self, layer: Any) -> None:
+        self._kept = getattr(self, "_kept", [])
+        self._kept.append(layer)
+
+    def _variable(self, value: Any, otherwise: str | None = None) -> str:
+        return self.source.called(value) or otherwise or type(value).__name__
+
+    def path(self, layer: Any) -> str:
+        """The layer's dotted path in the model; what the script calls it where it stands outside; `""` for wrappers."""
+        path = self._paths.get(id(layer))
+        if path is None:
+            self._keep_forever(layer)
+            below = {id(child) for _, child in self.adapter.named_layers(layer)}
+            if any(id(root) in below for root in self.roots):
+                path = ""
+                for name, child in self.adapter.named_layers(layer):
+                    self._paths.setdefault(id(child), name)
+            else:
+                path = self._variable(layer)
+                for name, child in self.adapter.named_layers(layer):
+                    self._paths.setdefault(id(child), ".".join(filter(None, (path, name))))
+            self._paths[id(layer)] = path
+        return path
+
+    def parameter_name(self, tensor: Any) -> str | None:
+        """The name of a parameter of the model, None for any other tensor."""
+        return self._names.get(self.adapter.key(tensor))
+
+    def _name_parameters(self) -> None:
+        self._names = {self.adapter.key(h.tensor): h.names[0] for h in self.held}
+
+    @property
+    def here(self) -> str:
+        """The path of the innermost active layer; `""` in the training loop."""
+        return self.stack[-1].path if self.stack else ""
+
+    # What subclasses do ---------------------------------------------------------------------------------------
+
+    def _on_model(self) -> None: ...
+
+    def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return args, kwargs
+
+    def _on_leave(self, frame: Frame, output: Any) -> Any:
+        return output
+
+    def _on_op(self, name: str, inputs: list[Any], outputs: Any, view: bool, inplace: bool, reduction: int) -> Any:
+        return outputs
+
+    def _on_batch(self, loader: Any, batch: Any) -> Any:
+        return batch
+
+    def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
+        return draw()
+
+    def _on_backward(self, loss: Any) -> None: ...
+
+    def _on_gradients(self, gradients: dict[int, Any] | None) -> None: ...
+
+    def _on_optimizer(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
+        return gradients
+
+    def _on_updated(self, optimizer: Any) -> None: ...
+
+    def _on_step_end(self) -> None: ...

@@ -1,0 +1,353 @@
+"""The synchronised recording: the candidate starts from the reference's weights and gets its batches and masks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from parity.align.nodes import Node, build_nodes, uses
+from parity.align.parameters import Mapping, NodePair, Pair, alike, map_parameters, to_candidate
+from parity.align.values import distance, lay, layout
+from parity.capture.frameworks.base import replace_tensors, tensors_in
+from parity.capture.record import Recorder
+from parity.capture.session import Frame
+from parity.capture.source import Source
+from parity.model import BatchEvent, CallEvent, Event, OpEvent, RandomEvent, SourceEvent, TensorRef
+from parity.trace import Trace, TraceWriter, digest_of, widen
+
+_AGREE = 1e-3
+"""Relative distance under which two layers' outputs in a dry run count as the same tensor; faults are judged later."""
+
+_AGREE_HALF = 5e-2
+"""The same where one side computes in half precision."""
+
+
+class _Memory:
+    """Stands in for the trace's writer during a dry run."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def put(self, array: np.ndarray, dtype: str | None = None) -> TensorRef:
+        ref = TensorRef(digest_of(array, dtype or array.dtype.name), dtype or array.dtype.name, tuple(array.shape))
+        self.arrays[ref.digest] = widen(array, ref.dtype)
+        return ref
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [e for e in self.events if isinstance(e, kind)]
+
+
+class Synchroniser(Recorder):
+    """Records a candidate along its reference.
+
+    Args:
+        writer: The open trace of the candidate.
+        source: Which files are the script's own.
+        steps: Training steps to record.
+        reference: The reference's trace.
+    """
+
+    def __init__(self, writer: TraceWriter, source: Source, steps: int, reference: Trace) -> None:
+        super().__init__(writer, source, steps)
+        self.reference = reference
+        self.mapping: dict[str, Any] | None = None
+        self.unmapped: list[str] = []
+        self._dry = False
+        self._synced = False
+        self._online: _Online | None = None
+        self._draws: dict[tuple[int, str, int], list[RandomEvent]] = defaultdict(list)
+        for event in reference.of(RandomEvent):
+            self._draws[(event.step, event.kind, event.ref.size)].append(event)
+        self._drawn: Counter[tuple[int, str, int]] = Counter()
+        self._root_calls: dict[tuple[int, int], CallEvent] = {}
+        roots = {layer.id for layer in reference.layers if layer.root}
+        seen: Counter[int] = Counter()
+        for call in reference.of(CallEvent):
+            if call.layer in roots:
+                self._root_calls[(call.step, seen[call.step])] = call
+                seen[call.step] += 1
+        self._roots_seen = 0
+        self._replaced: dict[int, tuple[Any, Any]] = {}
+
+    # Weights --------------------------------------------------------------------------------------------------
+
+    def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self._dry:
+            if self._online is not None:
+                self._online.enter(frame, args)
+            return super()._on_enter(frame, args, kwargs)
+        is_root = any(frame.layer is root for root in self.roots)
+        if is_root:
+            args, kwargs = self._root_arguments(args, kwargs)
+            if not self._synced:
+                self._synced = True
+                self._synchronise(frame.layer, args, kwargs)
+        elif frame.parent is None:
+            args, kwargs = self.step_arguments(args, kwargs, untagged=True)
+        return super()._on_enter(frame, args, kwargs)
+
+    def _watch(self, frame: Frame, name: str, tensor: Any) -> None:
+        if not self._dry:
+            super()._watch(frame, name, tensor)
+
+    def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
+        reference = self._reference_nodes()
+        memory = self._dry_run(root, args, kwargs)
+        candidate = self._nodes(memory)
+        mapping = map_parameters(reference, candidate)
+        self._load(mapping)
+        memory = self._dry_run(root, args, kwargs)
+        agreed, total = self._agreement(mapping, reference, memory)
+        if agreed < total:
+            better = self._by_values(mapping, reference, candidate, root, args, kwargs)
+            self._load(better)
+            again, _ = self._agreement(better, reference, self._dry_run(root, args, kwargs))
+            if again > agreed:
+                mapping, agreed = better, again
+            else:
+                self._load(mapping)
+        self._name_parameters()
+        self.busy = True
+        done = {pair.candidate for pair in mapping.pairs}
+        for held, info in zip(self.held, self.parameters, strict=True):
+            info.ref = self.store(held.tensor)
+            if info.name not in done and not info.name.endswith("num_batches_tracked"):
+                self.unmapped.append(info.name)
+        self.busy = False
+        self.mapping = {**msgspec.to_builtins(mapping), "agreed": agreed, "compared": total}
+
+    def _reference_nodes(self) -> list[Node]:
+        trace = self.reference
+        types = {layer.path: layer.type for layer in trace.layers}
+        return build_nodes(trace.parameters, types, trace.of(CallEvent, 0), trace.of(OpEvent, 0))
+
+    def _nodes(self, memory: _Memory) -> list[Node]:
+        types = {self.path(layer): type(layer).__name__ for root in self.roots for _, layer in self.adapter.named_layers(root)}
+        return build_nodes(self.parameters, types, memory.of(CallEvent), memory.of(OpEvent))
+
+    def _dry_run(self, root: Any, args: Any, kwargs: Any) -> _Memory:
+        writer, memory = self.writer, _Memory()
+        kept = (list(self.stack), Counter(self._calls), Counter(self._drawn), self._randoms, dict(self._refs))
+        self.writer, self._dry = memory, True  # type: ignore[assignment]
+        try:
+            self.adapter.dry(root, lambda: root(*args, **kwargs))
+        finally:
+            self.writer, self._dry = writer, False
+            self.stack, self._calls, self._drawn, self._randoms, self._refs = kept
+            self.adapter.forget_tags()
+            self._name_parameters()
+        return memory
+
+    def _load(self, mapping: Mapping) -> None:
+        arrays = {p.name: self.reference.array(p.ref) for p in self.reference.parameters if p.ref is not None}
+        shapes = {p.name: p.shape for p in self.parameters}
+        tensors = {h.names[0]: h.tensor for h in self.held}
+        busy, self.busy = self.busy, True
+        for pair in mapping.pairs:
+            self.adapter.assign(tensors[pair.candidate], to_candidate(pair, arrays, shapes[pair.candidate]))
+        self.busy = busy
+        self._name_parameters()
+
+    def _agreement(self, mapping: Mapping, reference: list[Node], memory: _Memory) -> tuple[int, int]:
+        candidate = {node.path: node for node in self._nodes(memory)}
+        mine = {node.path: node for node in reference}
+        agreed = total = 0
+        for pair in mapping.nodes:
+            if len(pair.reference) == len(pair.candidate) == 1:
+                r, c = uses(mine[pair.reference[0]], candidate[pair.candidate[0]])
+                if r is None or c is None or r.output is None or c.output is None or not (r.called and c.called):
+                    continue
+                expected, found = self.reference.array(r.output.ref), memory.arrays[c.output.ref.digest]
+                how = layout(found, expected)
+                half = any(dtype in ("float16", "bfloat16") for dtype in (r.output.ref.dtype, c.output.ref.dtype))
+                total += 1
+                agreed += how is not None and distance(lay(found, how), expected) < (_AGREE_HALF if half else _AGREE)
+        return agreed, total
+
+    def _by_values(
+        self, mapping: Mapping, reference: list[Node], candidate: list[Node], root: Any, args: Any, kwargs: Any
+    ) -> Mapping:
+        """Assigns layers again while a dry run calls them: each takes the reference layer that had the same input."""
+        self._online = _Online(self, mapping, reference, candidate)
+        try:
+            self._dry_run(root, args, kwargs)
+        finally:
+            online, self._online = self._online, None
+        return online.result()
+
+    # Batches and draws ----------------------------------------------------------------------------------------
+
+    def _root_arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        call = self._root_calls.get((self.step, self._roots_seen))
+        if not self._dry:
+            self._roots_seen += 1
+        if call is None:
+            return args, kwargs
+        return self._replace(args, kwargs, [item.ref for item in call.inputs], lambda tensor: True)
+
+    def step_arguments(self, args: Any, kwargs: Any, drop: int = 0, untagged: bool = False) -> tuple[Any, Any]:
+        """What enters a training step gets the reference's batch.
+
+        Args:
+            args: Positional arguments of the differentiated function or the training wrapper.
+            kwargs: Its keyword arguments.
+            drop: How many of the last positional arguments are not data (a sensitivity).
+            untagged: Leave tensors alone that were computed within the step.
+        """
+        if self.finished or self.busy or self._dry or self.step >= self.steps:
+            return args, kwargs
+        pool: list[TensorRef] = []
+        calls = [call for (step, _), call in self._root_calls.items() if step == self.step]
+        pool += [item.ref for call in calls for item in call.inputs]
+        sources = self.reference.of(SourceEvent, self.step)
+        pool += [s.ref for s in sources if not s.origin.startswith("parameter:")]
+        pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]
+        kept = args[len(args) - drop :] if drop else ()
+        fits = (lambda t: self.adapter.tag(t) is None) if untagged else (lambda t: True)
+        new, kwargs = self._replace(args[: len(args) - drop], kwargs, pool, fits)
+        return (*new, *kept), kwargs
+
+    def _replace(self, args: Any, kwargs: Any, pool: list[TensorRef], fits: Any) -> tuple[Any, Any]:
+        left = list({ref.digest: ref for ref in pool}.values())
+        adapter = self.adapter
+        busy, self.busy = self.busy, True
+        own = {}
+        for _, tensor in tensors_in([args, kwargs], adapter.is_tensor):
+            if fits(tensor) and not adapter.is_parameter(tensor):
+                values, dtype = adapter.read(tensor)
+                own[id(tensor)] = widen(values, dtype)
+        for values in own.values():
+            same = next((ref for ref in left if _fits(ref, values) and self._equal(ref, values)), None)
+            if same is not None:
+                left.remove(same)
+
+        def replace(_: str, tensor: Any) -> Any:
+            if id(tensor) in self._replaced:
+                return self._replaced[id(tensor)][1]
+            values = own.get(id(tensor))
+            if values is None or any(_fits(ref, values) and self._equal(ref, values) for ref in pool):
+                return tensor
+            ref = next((ref for ref in left if _fits(ref, values)), None)
+            if ref is None:
+                return tensor
+            left.remove(ref)
+            new = adapter.make(self.reference.array(ref).reshape(values.shape), tensor)
+            self._replaced[id(tensor)] = (tensor, new)
+            return new
+
+        new = replace_tensors(tuple(args), replace, adapter.is_tensor)
+        named = replace_tensors(kwargs, replace, adapter.is_tensor)
+        self.busy = busy
+        return new, named
+
+    def _equal(self, ref: TensorRef, values: np.ndarray) -> bool:
+        return bool(np.array_equal(self.reference.array(ref).reshape(values.shape), values))
+
+    def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
+        size = int(np.prod(shape)) if shape else 1
+        key = (self.step, kind, size)
+        known = self._draws.get(key, [])
+        if self._drawn[key] >= len(known):
+            return super()._on_random(kind, shape, draw)
+        event = known[self._drawn[key]]
+        self._drawn[key] += 1
+        if not self._dry:
+            values = self.reference.array(event.ref)
+            ref = self.writer.put(np.array(values), event.ref.dtype)
+            self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, ref))
+            self._randoms += 1
+        return np.array(self.reference.array(event.ref)).reshape(shape)
+
+    def _on_step_end(self) -> None:
+        super()._on_step_end()
+        self._roots_seen = 0
+        self._replaced.clear()
+
+
+def _fits(ref: TensorRef, values: np.ndarray) -> bool:
+    kinds = {"f": "f", "i": "i", "u": "i", "b": "b", "c": "c"}
+    mine = "f" if ref.dtype.startswith(("float", "bfloat")) else "b" if ref.dtype == "bool" else "i"
+    if mine != kinds.get(values.dtype.kind):
+        return False
+    same = tuple(n for n in ref.shape if n != 1) == tuple(n for n in values.shape if n != 1)
+    return ref.shape == tuple(values.shape) or same
+
+
+class _Online:
+    """Assigns reference layers to the candidate's while it runs, by equal inputs."""
+
+    def __init__(self, session: Synchroniser, mapping: Mapping, reference: list[Node], candidate: list[Node]) -> None:
+        self.session = session
+        self.mapping = mapping
+        self.mine = {node.path: node for node in reference}
+        self.theirs = {node.path: node for node in candidate}
+        single = [n for n in mapping.nodes if len(n.reference) == len(n.candidate) == 1]
+        self.partner = {n.candidate[0]: n.reference[0] for n in single}
+        self.free = set(self.partner.values())
+        self.chosen: dict[str, str] = {}
+
+    def enter(self, frame: Frame, args: Any) -> None:
+        """A layer is about to run: give it the weights of the reference layer that had this input."""
+        path = frame.path
+        if path not in self.partner or path in self.chosen:
+            return
+        session = self.session
+        found = next((t for _, t in tensors_in(list(args), session.adapter.is_tensor)), None)
+        if found is None:
+            return
+        session.busy = True
+        values = widen(*session.adapter.read(found))
+        session.busy = False
+        node = self.theirs[path]
+        options = []
+        for name in self.free:
+            other = self.mine[name]
+            if other.signature != node.signature or other.use is None or other.use.input is None:
+                continue
+            expected = session.reference.array(other.use.input.ref)
+            how = layout(values, expected)
+            if how is not None and distance(lay(values, how), expected) < _AGREE:
+                options.append(name)
+        if not options:
+            return
+        usual = self.partner[path]
+        best = usual if usual in options else max(options, key=lambda name: alike(name, path))
+        self.chosen[path] = best
+        self.free.discard(best)
+        session._load(Mapping(self._pairs(path, best), []))
+
+    def _pairs(self, path: str, name: str) -> list[Pair]:
+        return map_parameters([self.mine[name]], [self.theirs[path]]).pairs
+
+    def result(self) -> Mapping:
+        """The mapping after the run; layers that could not be told by value keep their partner where it is free."""
+        for path, usual in self.partner.items():
+            if path not in self.chosen and usual in self.free:
+                self.chosen[path] = usual
+                self.free.discard(usual)
+        for path in self.partner:
+            if path not in self.chosen:
+                fitting = [n for n in self.free if self.mine[n].signature == self.theirs[path].signature]
+                if fitting:
+                    self.chosen[path] = min(fitting, key=lambda n: self.mine[n].order)
+                    self.free.discard(self.chosen[path])
+        old = {n.candidate[0]: n for n in self.mapping.nodes if len(n.candidate) == 1 and n.candidate[0] in self.partner}
+        nodes = [n for n in self.mapping.nodes if n not in old.values()]
+        moved: set[str] = set()
+        pairs: list[Pair] = []
+        for path, name in self.chosen.items():
+            same = self.partner[path] == name
+            how = old[path].how if same else "values of the first step"
+            nodes.append(NodePair([name], [path], how, 0.99))
+            for pair in self._pairs(path, name):
+                pairs.append(pair)
+                moved.add(pair.candidate)
+        pairs += [p for p in self.mapping.pairs if p.candidate not in moved]
+        return Mapping(pairs, nodes)

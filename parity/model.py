@@ -1,0 +1,242 @@
+"""The records that a trace holds: plain data, shared by the side that writes and the side that reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SCHEMA = 1
+
+
+class TensorRef(msgspec.Struct, frozen=True, array_like=True):
+    """A tensor by its content: the digest names it in `tensors/`."""
+
+    digest: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One tensor of a call's arguments or results: its place in the nest, its identity in the step, its content."""
+
+    name: str
+    vid: int
+    ref: TensorRef
+
+
+class TensorEvent(msgspec.Struct, tag="tensor"):
+    """A tensor's statistics, written once, when its content is first stored."""
+
+    ref: TensorRef
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    rms: float | None = None
+    nonfinite: int = 0
+
+
+class CallEvent(msgspec.Struct, tag="call"):
+    """One call of a layer. `id` and `end` order it among all records of the run; `parent` is the enclosing call."""
+
+    id: int
+    step: int
+    phase: str
+    path: str
+    layer: int
+    call: int
+    end: int = -1
+    parent: int | None = None
+    training: bool = False
+    inputs: list[Item] = []
+    outputs: list[Item] = []
+
+
+class OpEvent(msgspec.Struct, tag="op"):
+    """One functional op: its source line in the script, the identities it read, what it made.
+
+    `reduction` is the longest sum that one element of the output takes (1 for elementwise ops);
+    `parameters` are the names of the parameters it read; `view` says that it only rearranges.
+    """
+
+    id: int
+    step: int
+    phase: str
+    name: str
+    parent: int | None
+    path: str
+    file: str | None
+    line: int | None
+    inputs: list[int]
+    shapes: list[tuple[int, ...]]
+    parameters: list[str]
+    outputs: list[Item]
+    view: bool = False
+    reduction: int = 1
+
+
+class SourceEvent(msgspec.Struct, tag="source"):
+    """A tensor that enters a step from outside: a batch, a label, a constant."""
+
+    step: int
+    vid: int
+    ref: TensorRef
+    origin: str
+
+
+class BatchEvent(msgspec.Struct, tag="batch"):
+    """What a data loader yielded."""
+
+    step: int
+    index: int
+    loader: str
+    items: list[Item]
+
+
+class RandomEvent(msgspec.Struct, tag="random"):
+    """A random draw inside a step: `mask` (0/1), `uniform`, `normal` or `integer`."""
+
+    step: int
+    index: int
+    kind: str
+    path: str
+    ref: TensorRef
+
+
+class GradEvent(msgspec.Struct, tag="grad"):
+    """The gradient that arrived at an output of a layer call, summed over its consumers."""
+
+    step: int
+    call: int
+    item: str
+    ref: TensorRef
+
+
+class LossEvent(msgspec.Struct, tag="loss"):
+    """The tensor that was differentiated, by backward pass within the step."""
+
+    step: int
+    backward: int
+    vid: int
+    ref: TensorRef
+    file: str | None = None
+    line: int | None = None
+
+
+class ParameterGradEvent(msgspec.Struct, tag="parameter-grad"):
+    """A parameter's gradient as one backward pass made it."""
+
+    step: int
+    backward: int
+    name: str
+    ref: TensorRef
+
+
+class OptimizerEvent(msgspec.Struct, tag="optimizer"):
+    """One optimizer call: per parameter what it was given, the values before and after, the state after."""
+
+    step: int
+    index: int
+    name: str
+    class_name: str
+    groups: list[dict[str, Any]]
+    given: dict[str, TensorRef]
+    before: dict[str, TensorRef]
+    after: dict[str, TensorRef]
+    state: dict[str, dict[str, TensorRef]]
+    file: str | None = None
+    line: int | None = None
+
+
+class BufferEvent(msgspec.Struct, tag="buffer"):
+    """Buffers (running statistics) when a step ended."""
+
+    step: int
+    values: dict[str, TensorRef]
+
+
+Event = (
+    TensorEvent
+    | CallEvent
+    | OpEvent
+    | SourceEvent
+    | BatchEvent
+    | RandomEvent
+    | GradEvent
+    | LossEvent
+    | ParameterGradEvent
+    | OptimizerEvent
+    | BufferEvent
+)
+
+
+class ParameterInfo(msgspec.Struct):
+    """A parameter or buffer of the model: where it hangs, its shape, its content before the first step.
+
+    `role` is the attribute's own name; `names` are all the paths that lead to the same tensor.
+    """
+
+    name: str
+    owner: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    buffer: bool
+    names: list[str]
+    ref: TensorRef | None = None
+    own: TensorRef | None = None
+
+
+class LayerInfo(msgspec.Struct):
+    """A layer: class, where the script constructed it, its effective arguments (defaults filled in)."""
+
+    id: int
+    path: str
+    type: str
+    file: str | None = None
+    line: int | None = None
+    arguments: dict[str, Any] = {}
+    given: list[str] = []
+    framework: bool = False
+    children: list[str] = []
+    root: bool = False
+
+
+class Layers(msgspec.Struct):
+    """`layers.json`: the model's tree and its parameters."""
+
+    layers: list[LayerInfo] = []
+    parameters: list[ParameterInfo] = []
+
+
+class Meta(msgspec.Struct):
+    """`meta.json`: how the trace came to be."""
+
+    schema: int = SCHEMA
+    framework: str = ""
+    version: str = ""
+    python: str = ""
+    command: list[str] = []
+    script: str = ""
+    folder: str = ""
+    steps: int = 0
+    complete: bool = False
+    stopped: bool = False
+    inference: bool = False
+    device: str = "cpu"
+    seeds: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
+    notes: list[str] = []
+    mapping: dict[str, Any] | None = None
+    unmapped: list[str] = []
+    timings: dict[str, float] = {}
+    error: dict[str, Any] | None = None
