@@ -4,6 +4,19 @@ Every architecture has a clean pair of scripts, `ref.py` (PyTorch) and `ms.py` (
 whose entries are edits of that pair: a `[[fault]]` breaks the migration at a known place, a `[[benign]]` says the same
 thing in other words. `names.toml` pairs the layers of the two scripts; only the verification of the corpus reads it,
 the tool under test never does.
+
+The keys of an entry:
+
+* `name`, and of a fault `kind`, its family;
+* `find` and `replace`, an edit of `ms.py`; `find_ref` and `replace_ref`, one of `ref.py`; further edits are in the lists
+  `more` and `more_ref`. Every piece of text to find occurs exactly once;
+* of a fault `stage`, `candidate` and `reference`: where the first finding may be. The enclosing layer comes first; of a
+  fault in code between layers, the layer that consumes the value follows, and of one in the backward pass the layer
+  whose gradient it spoils. "" is the root model or the training loop;
+* `names`, where a benign rewrite renames or fuses layers: `"q" = "qkv[0:32]"` is a range of rows;
+* `short` and `why`.
+
+After a change: `python benchmarks/verify.py` for rewrites, `python benchmarks/detection.py --effects` for faults.
 """
 
 from __future__ import annotations

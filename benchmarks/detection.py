@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus import Variant, architectures, cached_effects, check, load
-from effects import CLASSES, bucket, save
+from effects import CLASSES, ProbeError, bucket, save
 
 TIMEOUT = 300
 PASSED = {"first", "clean"}
@@ -252,7 +252,12 @@ def measure_effects(variants: list[Variant], jobs: int) -> int:
     """Writes `effects.json` of every architecture among the variants and prints what was measured."""
     for architecture in sorted({variant.architecture for variant in variants}):
         faults = [variant for variant in load(architecture) if not variant.benign]
-        for name, effect in save(architecture, faults, jobs).items():
+        try:
+            effects = save(architecture, faults, jobs)
+        except ProbeError as error:
+            print(error, file=sys.stderr)
+            return 2
+        for name, effect in effects.items():
             size = "none" if effect.value is None else f"{effect.value:.1e}"
             print(f"{architecture + '/' + name:44} {size:8} {effect.place}", flush=True)
     return 0

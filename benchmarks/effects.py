@@ -97,12 +97,14 @@ def losses(text: str) -> list[float]:
 
 
 def with_losses(trace: Trace, text: str) -> dict[Key, Array]:
-    """Adds the printed losses to a trace, each after the forward pass of its step."""
-    keys = [Key(step, "loss", "", 0, 0) for step in range(STEPS)]
-    order = {"initial": 0, "forward": 1, "loss": 2}
-    printed = {key: np.asarray(value) for key, value in zip(keys, losses(text), strict=True)}
-    merged = {**trace, **printed}
-    return {key: merged[key] for key in sorted(merged, key=lambda key: (key.step, order.get(key.phase, 3)))}
+    """Adds the printed losses to a trace, each before the first gradient of its step."""
+    printed = dict(zip(range(STEPS), losses(text), strict=True))
+    merged: dict[Key, Array] = {}
+    for key, value in trace.items():
+        if key.phase == "gradient" and key.step in printed:
+            merged[Key(key.step, "loss", "", 0, 0)] = np.asarray(printed.pop(key.step))
+        merged[key] = value
+    return merged
 
 
 def read_trace(path: Path) -> dict[Key, Array]:

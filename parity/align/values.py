@@ -46,30 +46,36 @@ def layout(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int
     Where several fit the shapes, the values decide.
 
     Returns:
-        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, axes), or None where no rearrangement fits.
+        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, (*axes, -1, *shape)), None where the sizes differ.
     """
+    if candidate.size != reference.size:
+        return None
     if candidate.shape == reference.shape:
         best: tuple[float, tuple[str, tuple[int, ...]]] = (distance(candidate, reference), ("same", ()))
-    elif candidate.size == reference.size:
-        best = (distance(candidate.reshape(reference.shape), reference), ("view", tuple(reference.shape)))
     else:
-        return None
-    if best[0] > 1e-3 and candidate.ndim == reference.ndim and 2 <= candidate.ndim <= 5:
+        best = (distance(candidate.reshape(reference.shape), reference), ("view", tuple(reference.shape)))
+    if best[0] > 1e-3 and 2 <= candidate.ndim <= 5:
         for axes in itertools.permutations(range(candidate.ndim)):
-            if tuple(candidate.shape[a] for a in axes) == reference.shape and axes != tuple(range(candidate.ndim)):
-                found = distance(candidate.transpose(axes), reference)
-                if found < 0.1 * best[0]:
-                    best = (found, ("permute", axes))
+            if axes == tuple(range(candidate.ndim)):
+                continue
+            found = distance(candidate.transpose(axes).reshape(reference.shape), reference)
+            if found < 0.1 * best[0]:
+                best = (found, ("permute", (*axes, -1, *reference.shape)))
     return best[1]
 
 
 def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]]) -> np.ndarray:
-    """Rearranges as `layout` found."""
+    """Rearranges as `layout` found.
+
+    Raises:
+        ValueError: The tensor has other axes than the one for which the layout was found.
+    """
     kind, detail = how
     if kind == "view":
         return values.reshape(detail)
     if kind == "permute":
-        return values.transpose(detail)
+        split = detail.index(-1)
+        return values.transpose(detail[:split]).reshape(detail[split + 1 :])
     return values
 
 

@@ -125,11 +125,13 @@ class Synchroniser(Recorder):
 
     def _reference_nodes(self) -> list[Node]:
         trace = self.reference
-        types = {layer.path: layer.type for layer in trace.layers}
+        types = {layer.path: layer.type for layer in trace.layers if layer.framework}
         return build_nodes(trace.parameters, types, trace.of(CallEvent, 0), trace.of(OpEvent, 0))
 
     def _nodes(self, memory: _Memory) -> list[Node]:
-        types = {self.path(layer): type(layer).__name__ for root in self.roots for _, layer in self.adapter.named_layers(root)}
+        adapter = self.adapter
+        layers = [layer for root in self.roots for _, layer in adapter.named_layers(root) if adapter.is_framework_layer(layer)]
+        types = {self.path(layer): type(layer).__name__ for layer in layers}
         return build_nodes(self.parameters, types, memory.of(CallEvent), memory.of(OpEvent))
 
     def _dry_run(self, root: Any, args: Any, kwargs: Any) -> _Memory:

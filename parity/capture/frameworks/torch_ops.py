@@ -12,7 +12,7 @@ VIEWS = frozenset(
     "movedim moveaxis expand expand_as contiguous split split_with_sizes tensor_split chunk unbind select narrow "
     "__getitem__ detach clone to type type_as float double half bfloat16 cpu cuda alias diagonal adjoint ravel "
     "numpy_T squeeze_ unsqueeze_ transpose_ t_ requires_grad_ repeat repeat_interleave tile stack cat concat "
-    "concatenate hstack vstack pad roll flip index_select gather broadcast_to unfold identity positive".split()
+    "concatenate hstack vstack pad roll flip index_select gather broadcast_to unfold identity positive broadcast_tensors atleast_1d atleast_2d resolve_conj _to_copy new_tensor".split()
 )
 """Ops that only rearrange, copy or convert: their output differs only where an input or an index does."""
 

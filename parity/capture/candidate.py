@@ -1,0 +1,235 @@
+"""The candidate's recorded values, asked for by the reference's names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.align.nodes import kind_of
+from parity.align.parameters import Mapping
+from parity.align.values import Index, Sketch, distance, lay, layout
+from parity.measured import Measured
+from parity.model import (
+    BufferEvent, CallEvent, GradEvent, Item, LossEvent, OpEvent, OptimizerEvent, ParameterGradEvent, TensorRef,
+)  # fmt: skip
+from parity.trace import Trace
+
+UNITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
+"""Half the distance from 1 to the next number, by element type; 2^-24 (float32) for all others."""
+
+
+def unit_of(dtype: str) -> float:
+    """The unit of rounding of an element type."""
+    return UNITS.get(dtype, 2.0**-24)
+
+
+class Value(NamedTuple):
+    """A recorded tensor with its gradient, and where it stands."""
+
+    array: np.ndarray
+    gradient: np.ndarray | None
+    path: str
+    event: int
+    unit: float
+
+
+class Target(NamedTuple):
+    """What corresponds to a layer of the reference: one layer, several to be joined, or rows of one."""
+
+    paths: list[str]
+    rows: tuple[int, int] | None
+
+
+class Candidate:
+    """Reads a candidate's trace by the reference's layer paths and parameter names.
+
+    Args:
+        trace: The candidate's trace.
+        reference: The reference's trace.
+        mapping: The parameters' correspondence.
+    """
+
+    def __init__(self, trace: Trace, reference: Trace, mapping: Mapping) -> None:
+        self.trace = trace
+        self.mapping = mapping
+        self.types = {layer.path: layer.type if layer.framework else "" for layer in trace.layers}
+        self.reference_types = {layer.path: layer.type if layer.framework else "" for layer in reference.layers}
+        self.calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
+        roots = {layer.id for layer in trace.layers if layer.root}
+        self.root_calls: dict[int, list[CallEvent]] = defaultdict(list)
+        for call in sorted(trace.of(CallEvent), key=lambda c: c.id):
+            if call.path or call.layer in roots:
+                self.calls[(call.step, call.path)].append(call)
+            if call.layer in roots:
+                self.root_calls[call.step].append(call)
+        self.ops: dict[int, list[OpEvent]] = defaultdict(list)
+        for op in trace.of(OpEvent):
+            self.ops[op.step].append(op)
+        self.gradients = {(g.step, g.call, g.item): g.ref for g in trace.of(GradEvent)}
+        self.losses = {(e.step, e.backward): e.ref for e in trace.of(LossEvent)}
+        self.backward: dict[tuple[int, int], dict[str, TensorRef]] = defaultdict(dict)
+        for grad in trace.of(ParameterGradEvent):
+            self.backward[(grad.step, grad.backward)][grad.name] = grad.ref
+        self.optimizers: dict[int, list[OptimizerEvent]] = defaultdict(list)
+        for event in trace.of(OptimizerEvent):
+            self.optimizers[event.step].append(event)
+        self.buffers = {e.step: e.values for e in trace.of(BufferEvent)}
+        self.targets = self._targets(reference)
+        self._units: dict[int, float] = {}
+        for op in trace.of(OpEvent):
+            if op.parent is not None:
+                for item in op.outputs:
+                    if item.ref.dtype in UNITS:
+                        self._units[op.parent] = max(self._units.get(op.parent, 0.0), unit_of(item.ref.dtype))
+
+    def _targets(self, reference: Trace) -> dict[str, Target]:
+        found: dict[str, Target] = {}
+        rows = {p.candidate: p for p in self.mapping.pairs}
+        shapes = {p.name: p.shape for p in reference.parameters}
+        for node in self.mapping.nodes:
+            if len(node.reference) == 1:
+                found[node.reference[0]] = Target(node.candidate, None)
+            else:
+                start = 0
+                for path in node.reference:
+                    pair = rows.get(f"{node.candidate[0]}.weight")
+                    name = next((n for n in (pair.parts if pair else []) if n.rpartition(".")[0] == path), None)
+                    stop = start + (shapes[name][0] if name else 0)
+                    if name:
+                        found[path] = Target(node.candidate, (start, stop))
+                    start = stop
+        return found
+
+    def kinds(self, path: str) -> tuple[str, list[str]]:
+        """The families of a reference layer and of what corresponds to it."""
+        target = self.targets.get(path)
+        return kind_of(self.reference_types.get(path, "")), [kind_of(self.types.get(p, "")) for p in (target.paths if target else [])]
+
+    def same_function(self, path: str) -> bool:
+        """Whether a reference layer and its counterpart are called for the same computation: library layers of one
+        family, or layers without layers inside.
+        """
+        mine, theirs = self.kinds(path)
+        target = self.targets.get(path)
+        if target is None:
+            return False
+        if mine != "other" and all(kind == mine for kind in theirs):
+            return True
+        if mine == "attention" or "attention" in theirs:
+            return False
+        return not _nested(path, self.reference_types) and not any(_nested(p, self.types) for p in target.paths)
+
+    def array(self, ref: TensorRef) -> np.ndarray:
+        """A tensor's values."""
+        return self.trace.array(ref)
+
+    def arrays(self, refs: dict[str, TensorRef]) -> dict[str, np.ndarray]:
+        """Tensors by name."""
+        return {name: self.array(ref) for name, ref in refs.items()}
+
+    def unit(self, call: CallEvent, item: Item | None = None) -> float:
+        """The coarsest unit of rounding in a call."""
+        own = unit_of(item.ref.dtype) if item is not None else 0.0
+        return max(self._units.get(call.id, 0.0), own) or 2.0**-24
+
+    def output(self, step: int, path: str, call: int, item: str, index: int) -> Value | None:
+        """The counterpart of a reference layer's output.
+
+        Args:
+            step: Training step.
+            path: The reference layer's path.
+            call: Which of its calls in the step.
+            item: The place of the tensor in the output.
+            index: The same as a number.
+        """
+        target = self.targets.get(path)
+        if target is None:
+            return None
+        values: list[Value] = []
+        for other in target.paths:
+            calls = self.calls.get((step, other), [])
+            if call >= len(calls):
+                return None
+            values_of = self.item_of(calls[call], item, index)
+            if values_of is None:
+                return None
+            values.append(values_of)
+        if target.rows is not None:
+            start, stop = target.rows
+            whole = values[0]
+            gradient = whole.gradient[..., start:stop] if whole.gradient is not None else None
+            return whole._replace(array=whole.array[..., start:stop], gradient=gradient)
+        if len(values) == 1:
+            return values[0]
+        gradients = [v.gradient for v in values]
+        joined = np.concatenate([g for g in gradients if g is not None], -1) if None not in [
+            None if g is None else 0 for g in gradients] else None  # fmt: skip
+        return Value(np.concatenate([v.array for v in values], -1), joined, values[0].path, values[-1].event, values[0].unit)
+
+    def item_of(self, call: CallEvent, item: str, index: int) -> Value | None:
+        """One output of a call."""
+        found = next((i for i in call.outputs if i.name == item), None)
+        if found is None and index < len(call.outputs):
+            found = call.outputs[index]
+        if found is None:
+            return None
+        gradient = self.gradients.get((call.step, call.id, found.name))
+        return Value(
+            self.array(found.ref), self.array(gradient) if gradient else None, call.path, call.id, self.unit(call, found)
+        )
+
+    def input(self, step: int, path: str, call: int, item: str, index: int) -> Value | None:
+        """The counterpart of a reference layer's input (the first of several layers that share it)."""
+        target = self.targets.get(path)
+        calls = self.calls.get((step, target.paths[0]), []) if target else []
+        if call >= len(calls):
+            return None
+        found = calls[call].inputs
+        chosen = next((i for i in found if i.name == item), None) or (found[index] if index < len(found) else None)
+        if chosen is None:
+            return None
+        return Value(self.array(chosen.ref), None, calls[call].path, calls[call].id, self.unit(calls[call], chosen))
+
+    def index(self, step: int) -> tuple[Index, dict[int, tuple[TensorRef, int]]]:
+        """Sketches of everything that the candidate made in a step, and by their number the content and the event."""
+        index, entries = Index(), {}
+        seen: set[str] = set()
+        made = [(op.id, op.outputs) for op in self.ops[step]]
+        made += [(c.id, c.outputs) for (s, _), calls in self.calls.items() if s == step for c in calls]
+        for event, outputs in sorted(made, key=lambda pair: pair[0]):
+            for item in outputs:
+                if item.ref.digest in seen or "float" not in item.ref.dtype or item.ref.size < 2:
+                    continue
+                seen.add(item.ref.digest)
+                entries[len(entries)] = (item.ref, event)
+                index.add(len(entries) - 1, Sketch(self.array(item.ref)))
+        return index, entries
+
+    def accumulated(self, reference: Trace, record: Measured) -> float | None:
+        """How far this output is from the reference's own run."""
+        if not hasattr(self, "_reference_calls"):
+            self._reference_calls: dict[tuple[int, str, int], CallEvent] = {
+                (c.step, c.path, c.call): c for c in reference.of(CallEvent)
+            }
+        call = self._reference_calls.get((record.step, record.path, record.call))
+        target = self.targets.get(record.path)
+        if call is None or target is None or len(target.paths) != 1 or target.rows:
+            return None
+        item = next((i for i in call.outputs if i.name == record.item), None)
+        others = self.calls.get((record.step, target.paths[0]), [])
+        if item is None or record.call >= len(others):
+            return None
+        value = self.item_of(others[record.call], record.item, 0)
+        if value is None:
+            return None
+        expected = reference.array(item.ref)
+        how = layout(value.array, expected)
+        return None if how is None else distance(lay(value.array, how), expected)
+
+
+
+
+def _nested(path: str, types: dict[str, str]) -> bool:
+    return not path or any(other.startswith(path + ".") for other in types)

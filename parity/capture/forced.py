@@ -1,0 +1,118 @@
+"""The forced run: the reference script again, in float64, along the candidate's recorded trajectory.
+
+At every boundary the candidate's value is compared with what the reference's own code makes there, and the run goes on
+with the candidate's: forward, backward, and at the optimizer. Four passes over the same script: float64 (the values),
+float32 (the reference's own rounding), and twice float64 with every forced value moved by a unit of rounding (how
+rounding that enters before a place shows there).
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from parity.align.parameters import Mapping
+from parity.capture import run as runner
+from parity.capture.candidate import Candidate
+from parity.capture.force import Forcer, Store
+from parity.capture.job import Job
+from parity.capture.source import Source
+from parity.errors import CaptureFailed
+from parity.measured import Forced, write_forced
+from parity.trace import Trace
+
+PROBES = 2
+"""Passes with moved values."""
+
+
+def run_forced(job: Job, frameworks: Any) -> int:
+    """Runs the passes and writes `forced.json` below `job.output`.
+
+    Raises:
+        CaptureFailed: The script fails when it is run again, in float64 and in float32.
+    """
+    assert job.reference is not None and job.candidate is not None
+    reference, trace = Trace(job.reference), Trace(job.candidate)
+    mapping = msgspec.convert({k: v for k, v in (trace.meta.mapping or {}).items() if k in ("pairs", "nodes")}, Mapping)
+    candidate = Candidate(trace, reference, mapping)
+    store = Store(Path(job.output))
+    forced = Forced(steps=job.steps)
+    base = "float64"
+    passes = ["float64", "float32", *["probe"] * PROBES]
+    while passes:
+        kind = passes.pop(0)
+        start = time.perf_counter()
+        session = Forcer(Source(Path(job.script)), job.steps, reference, candidate, kind, base, store)
+        frameworks.follow(session)
+        with _silence():
+            outcome = runner.run_script(Path(job.script), job.args, frameworks.seeders())
+        session.finish()
+        if outcome.kind == "failed" and session.step < 1:
+            if kind == "float64" and base == "float64":
+                base = "float32"
+                forced.precision = "float32"
+                forced.notes.append(f"the reference does not run in float64 ({outcome.error}): it was forced in float32")
+                passes = ["float64", *["probe"] * PROBES]
+                store.clear()
+                continue
+            raise CaptureFailed(
+                f"the reference script failed when it was run again for the forced run: {outcome.error}\n{outcome.text}",
+                side="reference",
+                hint="the script must be able to run twice from its start; `--free` compares without the forced run",
+            )
+        if kind == "float64":
+            forced.ops = session.ops
+            forced.candidate_best = session.candidate_best
+            forced.paired = session.paired
+            forced.steps = session.step
+            forced.notes += session.notes
+        key = f"{kind} {len(forced.timings)}"
+        forced.timings[key] = time.perf_counter() - start
+        runner._HELD.clear()
+        gc.collect()
+    forced.measured = store.records()
+    _accumulated(forced, reference, candidate)
+    store.close()
+    write_forced(Path(job.output), forced)
+    return 0
+
+
+def _accumulated(forced: Forced, reference: Trace, candidate: Candidate) -> None:
+    """Adds, for information, how far the candidate's outputs are from the reference's own run."""
+    for record in forced.measured:
+        if record.kind == "output" and not record.mismatch:
+            record.accumulated = candidate.accumulated(reference, record)
+            if record.accumulated is not None and not math.isfinite(record.accumulated):
+                record.accumulated = None
+
+
+class _silence:
+    """Sends what the script prints in the further passes to nowhere: it was shown in the first."""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.saved = [os.dup(1), os.dup(2)]
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+
+    def __exit__(self, *_: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+        for target, saved in zip((1, 2), self.saved, strict=True):
+            os.dup2(saved, target)
+            os.close(saved)
+
+

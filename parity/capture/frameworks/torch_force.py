@@ -1,0 +1,130 @@
+"""Forcing in PyTorch: values and gradients put in at a boundary, the model in float64, the reference's ops promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+_LOW = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class _Boundary(torch.autograd.Function):
+    """Goes on with another value, and in the backward pass with another gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, values: np.ndarray, arrived: Callable[[Any], Any] | None) -> Any:
+        ctx.arrived = arrived
+        return torch.from_numpy(np.array(values)).to(dtype=x.dtype, device=x.device).reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:  # type: ignore[override]
+        if ctx.arrived is not None:
+            with torch._C.DisableTorchFunction():
+                gradient = ctx.arrived(gradient)
+        return gradient, None, None
+
+
+def put(x: Any, values: np.ndarray, arrived: Callable[[Any], Any] | None = None) -> Any:
+    """The tensor `x` with `values` in its place; `arrived(gradient)` may exchange the gradient that comes back.
+
+    Args:
+        x: A floating tensor.
+        values: As many elements as `x`.
+        arrived: Called in the backward pass with the gradient at the boundary; returns the one to go on with.
+    """
+    return _Boundary.apply(x, values, arrived)
+
+
+def promote(args: Any, kwargs: Any, func: Any, name: str) -> tuple[Any, Any, bool]:
+    """Arguments of an op with low-precision tensors and dtypes lifted to float64 where a float64 tensor takes part.
+
+    Returns:
+        The arguments, the keyword arguments, and whether the op itself is to be left out (a cast down).
+    """
+    flat = [*args, *kwargs.values()]
+    nested = [t for value in flat for t in (value if isinstance(value, (list, tuple)) else [value])]
+    if not any(isinstance(t, torch.Tensor) and t.dtype is torch.float64 for t in nested):
+        return args, kwargs, False
+    first = args[0] if args else None
+    if name in ("float", "half", "bfloat16") and isinstance(first, torch.Tensor) and first.dtype is torch.float64:
+        return args, kwargs, True
+    inplace = name.endswith("_") and not name.endswith("__")
+
+    def lift(value: Any, position: int) -> Any:
+        if isinstance(value, torch.Tensor):
+            if value.dtype in _LOW and not (inplace and position == 0):
+                return value.to(torch.float64)
+            return value
+        if value in _LOW if isinstance(value, torch.dtype) else False:
+            return torch.float64
+        if isinstance(value, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in value):
+            return type(value)(lift(v, 1) for v in value) if not hasattr(value, "_fields") else value
+        return value
+
+    with torch._C.DisableTorchFunction():
+        new = tuple(lift(a, i) for i, a in enumerate(args))
+        named = {k: lift(v, 1) for k, v in kwargs.items() if k != "out"} | {k: v for k, v in kwargs.items() if k == "out"}
+    return new, named, False
+
+
+def no_autocast() -> Callable[[], None]:
+    """Switches autocast off for good; returns what switches it on again."""
+    kind = torch.amp.autocast_mode.autocast
+    enter, leave = kind.__enter__, kind.__exit__
+    kind.__enter__ = lambda self: self  # type: ignore[method-assign, assignment]
+    kind.__exit__ = lambda self, *_: None  # type: ignore[method-assign, assignment]
+
+    def undo() -> None:
+        kind.__enter__, kind.__exit__ = enter, leave  # type: ignore[method-assign]
+
+    return undo
+
+
+def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.ndarray]:
+    """For each parameter of a known layer, the sum of the absolute terms of its gradient.
+
+    The gradient of a bias sums the arriving gradient, that of a scale sums its product with the normalised input, that
+    of a linear or convolution weight sums products: where these terms cancel, rounding follows their size and not
+    the sum's.
+
+    Args:
+        layer: A module.
+        x: Its input, float64.
+        gradient: The gradient at its output, float64.
+    """
+    nn, f = torch.nn, torch.nn.functional
+    g = gradient.abs()
+    found: dict[str, Any] = {}
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        if isinstance(layer, nn.Linear):
+            found["weight"] = g.reshape(-1, g.shape[-1]).T @ x.abs().reshape(-1, x.shape[-1])
+            found["bias"] = g.reshape(-1, g.shape[-1]).sum(0)
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and layer.padding_mode == "zeros":
+            weights = {nn.Conv1d: nn.grad.conv1d_weight, nn.Conv2d: nn.grad.conv2d_weight, nn.Conv3d: nn.grad.conv3d_weight}
+            kind = next(k for k in weights if isinstance(layer, k))
+            if not isinstance(layer.padding, str) and g.dim() == layer.weight.dim():
+                found["weight"] = weights[kind](
+                    x.abs(), layer.weight.shape, g, layer.stride, layer.padding, layer.dilation, layer.groups
+                )
+            found["bias"] = g.transpose(0, 1).reshape(g.shape[1], -1).sum(1) if g.dim() > 2 else None
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            axes = [0, *range(2, x.dim())]
+            normal = f.batch_norm(x, layer.running_mean, layer.running_var, None, None, layer.training, 0.0, layer.eps)
+            if layer.training and layer.track_running_stats:
+                normal = f.batch_norm(x, None, None, None, None, True, 0.0, layer.eps)
+            found["weight"], found["bias"] = (g * normal.abs()).sum(axes), g.sum(axes)
+        elif isinstance(layer, nn.LayerNorm):
+            axes = list(range(x.dim() - len(layer.normalized_shape)))
+            normal = f.layer_norm(x, layer.normalized_shape, None, None, layer.eps)
+            found["weight"] = (g * normal.abs()).sum(axes) if axes else g * normal.abs()
+            found["bias"] = g.sum(axes) if axes else g
+        elif isinstance(layer, nn.GroupNorm):
+            axes = [0, *range(2, x.dim())]
+            normal = f.group_norm(x, layer.num_groups, None, None, layer.eps)
+            found["weight"], found["bias"] = (g * normal.abs()).sum(axes), g.sum(axes)
+    return {
+        role: v.numpy() for role, v in found.items() if v is not None and getattr(layer, role, None) is not None
+    }

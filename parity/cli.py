@@ -1,0 +1,334 @@
+"""The command line: parses, runs, reports, and gives every ending its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import parity
+from parity.arguments import number, output_file, split, stages, subject, trace_file
+from parity.errors import Exit, ParityError, UsageError
+from parity.options import Options, Request
+
+if TYPE_CHECKING:
+    from parity.document import Comparison
+
+BROKEN_PIPE = 128 + signal.SIGPIPE
+"""Exit code where standard output has no reader any more, as a shell reports it of other programs."""
+
+_EXITS = {"match": Exit.MATCH, "diverged": Exit.DIVERGED, "inconclusive": Exit.INCONCLUSIVE}
+
+Task = Callable[[], int]
+"""What a parsed command does; returns the exit code."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(parity.__version__, prog_name="parity")
+def command() -> None:
+    """Compares a training script with its migration to another framework.
+
+    Exit codes: 0 match, 1 diverged, 2 error, 3 inconclusive, 130 interrupted.
+    """
+
+
+def _running(function: F) -> F:
+    """The options that say how scripts are run and what is printed."""
+    for option in (
+        click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout."),
+        click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for each script."),
+        click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Training steps."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("compare", short_help="Compare two scripts, two traces, or one of each.")
+@click.argument("reference")
+@click.argument("candidate")
+@click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
+@_running
+@click.option("--keep", metavar="DIR", help="Keep traces and comparison here instead of in the cache.")
+@click.option("--only", metavar="STAGE,...", default="", help="Judge these stages and no others.")
+@click.option("--skip", metavar="STAGE,...", default="", help="Leave these stages out.")
+@click.option("--strict", is_flag=True, help="Make warnings faults.")
+@click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol.")
+@click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol.")
+@click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
+@click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
+@click.option("--candidate-python", metavar="PYTHON", help="Interpreter of the candidate.")
+@click.option("--reference-cwd", metavar="DIR", help="Folder to run the reference in.")
+@click.option("--candidate-cwd", metavar="DIR", help="Folder to run the candidate in.")
+@click.option("--reference-args", metavar='"..."', default="", help="Arguments of the reference alone.")
+@click.option("--candidate-args", metavar='"..."', default="", help="Arguments of the candidate alone.")
+@click.option("-v", "--verbose", is_flag=True, help="Show progress and where the time went.")
+@click.pass_obj
+def compare(script_args: list[str], /, **given: Any) -> Task:
+    """Compare REFERENCE with CANDIDATE: training scripts (.py) or traces (.trace).
+
+    What stands after -- goes to both scripts.
+    """
+    if (given["rtol"] is None) != (given["atol"] is None):
+        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
+    options = Options(
+        only=stages("--only", given["only"]),
+        skip=stages("--skip", given["skip"]),
+        strict=given["strict"],
+        rtol=number("--rtol", given["rtol"]),
+        atol=number("--atol", given["atol"]),
+        free=given["free"],
+        steps=given["steps"],
+    )
+    sides = {
+        side: subject(
+            side,
+            given[side],
+            given[f"{side}_python"],
+            given[f"{side}_cwd"],
+            (*script_args, *split(f"--{side}-args", given[f"{side}_args"])),
+        )
+        for side in ("reference", "candidate")
+    }
+    timeout = number("--timeout", given["timeout"], positive=True)
+    keep = Path(given["keep"]) if given["keep"] else None
+    request = Request(sides["reference"], sides["candidate"], options, timeout, keep)
+    outputs = [output_file(name) for name in given["outputs"]]
+    return lambda: _compare(request, outputs, given["form"], given["verbose"])
+
+
+def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) -> int:
+    from parity.console import Console
+    from parity.pipeline import Unfinished, compare_scripts
+    from parity.report.json import document, dumps
+
+    console = Console(verbose)
+    try:
+        comparison, folder = compare_scripts(request, console)
+    except Unfinished as error:
+        if error.comparison is not None:
+            _write_reports(outputs, error.comparison)
+            if form == "text":
+                _print_text(error.comparison)
+        if any(error.folder.glob("*.trace*")):
+            console.say(f"what was captured is kept in {error.folder}")
+        raise
+    _write_reports(outputs, comparison)
+    if comparison.verdict != "match":
+        console.say(f"traces and comparison are kept in {folder}")
+    if verbose:
+        timings = comparison.details["timings"]
+        console.say("seconds: " + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in timings.items()))
+    if form == "json":
+        _print(dumps(document(comparison)))
+    else:
+        _print_text(comparison)
+    return _EXITS.get(comparison.verdict, Exit.ERROR)
+
+
+@command.command("capture", short_help="Record one script's training as a trace.")
+@click.argument("script")
+@click.option("-o", "output", required=True, metavar="NAME.trace", help="The trace to write.")
+@_running
+@click.option("--python", metavar="PYTHON", help="Interpreter to run it in.")
+@click.option("--cwd", metavar="DIR", help="Folder to run it in.")
+@click.option("--sync", metavar="REF.trace", help="Start from that reference's weights and give its batches.")
+@click.pass_obj
+def capture(script_args: list[str], /, **given: Any) -> Task:
+    """Record SCRIPT's training as a trace. What stands after -- goes to the script."""
+    side = "candidate" if given["sync"] else "reference"
+    script = subject(side, given["script"], given["python"], given["cwd"], tuple(script_args), script_only=True)
+    timeout = number("--timeout", given["timeout"], positive=True)
+    output = trace_file(given["output"])
+    sync = Path(given["sync"]) if given["sync"] else None
+
+    def run() -> int:
+        from parity.capture.launch import capture as launch
+        from parity.console import Console
+        from parity.report.json import dumps
+        from parity.report.terminal import safe
+        from parity.trace import Trace
+
+        if sync is not None:
+            Trace(sync)  # a trace that cannot be read is told before a script runs
+        path = launch(
+            script.path, output, side=side, args=script.args, steps=given["steps"], timeout=timeout,
+            python=script.python, cwd=script.cwd, log=Console().forward, sync=sync,
+        )  # fmt: skip
+        trace = Trace(path)
+        meta = trace.meta
+        facts = {
+            "schema": 1, "trace": str(output), "framework": meta.framework, "version": meta.version,
+            "python": meta.python, "steps": meta.steps, "layers": len(trace.layers),
+            "parameters": sum(not p.buffer for p in trace.parameters), "notes": meta.notes,
+        }  # fmt: skip
+        if given["form"] == "json":
+            _print(dumps(facts))
+        else:
+            text = "{trace}: {framework} {version}, {steps} steps, {layers} layers, {parameters} parameters"
+            _print("\n".join(map(safe, (text.format_map(facts), *meta.notes))) + "\n")
+        return Exit.MATCH
+
+    return run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code.
+
+    Args:
+        argv: The words after the program's name; those of this process where it is None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    words, script_args = words[:cut], words[cut + 1 :]
+    as_json = _asks_for_json(words)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with _signals():
+            return _guarded(words, script_args, as_json)
+    except BrokenPipeError:
+        return _without_reader()
+    except Terminated as end:
+        signal.signal(end.number, signal.SIG_DFL)
+        os.kill(os.getpid(), end.number)
+        raise  # not reached: the signal's default is death
+
+
+def _guarded(words: list[str], script_args: list[str], as_json: bool) -> int:
+    """Parses and runs; every error becomes its message and its exit code."""
+    try:
+        task = _parse(words, script_args)
+        return task() if callable(task) else task
+    except click.ClickException as error:
+        hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "parity"
+        return _fail(UsageError(error.format_message(), hint=f"{hint} --help"), as_json)
+    except ParityError as error:
+        return _fail(error, as_json)
+    except KeyboardInterrupt as interrupt:
+        folder = getattr(interrupt, "folder", None)
+        kept = folder is not None and any(folder.glob("*.trace*"))
+        hint = f"what was captured is kept in {folder}" if kept else None
+        return _fail(_named("interrupted", "interrupted", hint), as_json, Exit.INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        what = f"{failure.filename or 'a file'} cannot be read or written: {failure.strerror or failure}"
+        return _fail(_named("file", what, None), as_json)
+    except Exception as failure:  # Python would exit with 1 here, and 1 means "diverged"
+        traceback.print_exc()
+        what = f"parity itself failed: {type(failure).__name__}: {failure}"
+        return _fail(_named("internal", what, "please report it, with the traceback above"), as_json)
+
+
+def _named(slug: str, message: str, hint: str | None) -> ParityError:
+    error = ParityError(message, hint=hint)
+    error.slug = slug
+    return error
+
+
+def _parse(words: list[str], script_args: list[str]) -> Task | int:
+    """What the command line asks for; an exit code where it was --help or --version and is done."""
+    try:
+        parsed: Task | int | None = command.main(words, "parity", standalone_mode=False, obj=script_args)
+    except SystemExit:
+        raise BrokenPipeError from None  # click ends so where the reader of a help text has gone
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return parsed if parsed is not None else Exit.MATCH
+
+
+def _asks_for_json(words: list[str]) -> bool:
+    """Whether JSON was asked for, even by a command line that cannot be parsed."""
+    return "--format=json" in words or ("--format", "json") in pairwise(words)
+
+
+def _fail(error: ParityError, as_json: bool, code: Exit = Exit.ERROR) -> int:
+    from parity.console import Console
+    from parity.report.json import dumps, error_document
+    from parity.report.terminal import safe_lines
+
+    console = Console()
+    console.say(safe_lines(f"error: {error.message}"))
+    if error.hint:
+        console.say(safe_lines(f"hint: {error.hint}"))
+    if as_json:
+        _print(dumps(error_document(error)))
+    return code
+
+
+def _write_reports(outputs: list[Path], comparison: Comparison) -> None:
+    from parity.report.json import document, dumps
+
+    for path in outputs:
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(dumps(document(comparison)), encoding="utf-8")
+        os.replace(beside, path)
+
+
+def _print_text(comparison: Comparison) -> None:
+    from parity.report.terminal import render
+
+    text = render(comparison)
+    if sys.stdout is not None and sys.stdout.isatty():
+        from rich.console import Console as Terminal
+
+        Terminal(file=sys.stdout, highlight=False).print(text, soft_wrap=True)
+        sys.stdout.flush()
+    else:
+        _print(text.plain + "\n")
+
+
+def _print(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _without_reader() -> int:
+    """Ends quietly: Python must not find the broken stream again when it flushes at its exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    return BROKEN_PIPE
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP unwind the program, so that the scripts it runs are ended first."""
+
+    def arrived(number: int, frame: FrameType | None) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
+
+    caught: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                caught[each] = signal.signal(each, arrived)
+    try:
+        yield
+    finally:
+        for each, before in caught.items():
+            signal.signal(each, before)

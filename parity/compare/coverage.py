@@ -1,0 +1,86 @@
+"""What was compared and what was not: a match needs both."""
+
+from __future__ import annotations
+
+from parity.compare.faults import Judged
+from parity.document import STAGES, Finding, Stage, Unaligned
+from parity.measured import Forced
+from parity.model import CallEvent, OptimizerEvent, ParameterGradEvent
+from parity.trace import Trace
+
+_KINDS = {
+    "forward": ("input", "output", "root"),
+    "loss": ("loss",),
+    "backward": ("gradient", "parameter-gradient"),
+    "optimizer": ("given", "parameter"),
+    "metrics": ("buffer",),
+}
+
+
+def stages_of(
+    judged: list[Judged], findings: list[Finding], forced: Forced, reference: Trace, candidate: Trace, chosen: set[str]
+) -> dict[str, Stage]:
+    """Each stage's status and counts; stages that this version does not judge are `skipped`."""
+    stages: dict[str, Stage] = {}
+    called = {c.path for c in reference.of(CallEvent, 0)}
+    inside = {op.path for op in forced.ops}
+    for stage in STAGES:
+        kinds = _KINDS.get(stage)
+        faults = [f for f in findings if f.stage == stage and f.severity == "fault"]
+        if kinds is None or stage not in chosen:
+            status = "diverged" if faults else "skipped"
+            stages[stage] = Stage(status, diverged=len(faults), note=None if faults else "not judged by this version")
+            continue
+        records = [j for j in judged if j.record.kind in kinds]
+        compared, total = len({(j.record.kind, j.record.path) for j in records}), 0
+        if stage == "forward":
+            total = len(called)
+            compared = len({p for p in called if p in inside or any(q.startswith(p + ".") or not p for q in inside)})
+            compared = compared if records else 0
+        elif stage == "backward":
+            total = len({e.name for e in reference.of(ParameterGradEvent)})
+            compared = len({j.record.path for j in records if j.record.kind == "parameter-gradient"})
+        elif stage == "optimizer":
+            total = len({name for e in reference.of(OptimizerEvent) for name in e.after})
+            compared = len({j.record.path for j in records if j.record.kind == "parameter"})
+        else:
+            total = compared
+        flagged = len({j.record.path for j in records if j.flagged})
+        status = "diverged" if faults else "match" if records else "inconclusive" if total else "absent"
+        if stage == "metrics" and not records:
+            status = "absent"
+        stages[stage] = Stage(status, compared, max(total, compared), flagged if faults else 0)
+    return stages
+
+
+def uncovered(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[str]:
+    """What keeps a comparison from being enough, in words; empty where a match may be said."""
+    missing = []
+    if not any(j.record.kind == "loss" for j in judged):
+        missing.append("the loss was not judged")
+    for kind, what, names in (
+        ("parameter-gradient", "gradient", {e.name for e in reference.of(ParameterGradEvent)}),
+        ("parameter", "update", {name for e in reference.of(OptimizerEvent) for name in e.after}),
+    ):
+        left = sorted(names - {j.record.path for j in judged if j.record.kind == kind})
+        if left:
+            missing.append(f"the {what} of {_some(left)} was not judged")
+    if not any(j.record.kind in ("output", "root", "input") for j in judged):
+        missing.append("no layer's output was judged")
+    return missing
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def unaligned_of(forced: Forced, reference: Trace, candidate: Trace) -> Unaligned:
+    """Layers with parameters that have no counterpart on the other side."""
+    mapping = candidate.meta.mapping or {}
+    mine = {path for node in mapping.get("nodes", []) for path in node["reference"]}
+    theirs = {path for node in mapping.get("nodes", []) for path in node["candidate"]}
+    return Unaligned(
+        sorted({p.owner for p in reference.parameters if p.trainable} - mine),
+        sorted({p.owner for p in candidate.parameters if p.trainable} - theirs),
+    )

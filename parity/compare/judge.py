@@ -1,0 +1,109 @@
+"""From two traces and a forced run to the comparison document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from parity.compare.coverage import stages_of, unaligned_of, uncovered
+from parity.compare.faults import judged_records
+from parity.diagnose.findings import findings_of
+from parity.document import STAGES, Comparison, Finding, Place, Side
+from parity.measured import Forced, read_forced
+from parity.trace import Trace
+
+
+
+def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any) -> Comparison:
+    """Judges one pair of runs.
+
+    Args:
+        reference: The reference's trace.
+        candidate: The candidate's trace, synchronised with it.
+        forced: The folder of the forced run, None where there was none.
+        options: Flags of the command line (`only`, `skip`, `strict`, `rtol`, `atol`).
+
+    Returns:
+        The document, findings in order of birth.
+    """
+    measured = read_forced(forced) if forced is not None else Forced()
+    records = judged_records(measured, options)
+    findings = findings_of(records, measured, reference, candidate)
+    findings += _step_count(reference, candidate)
+    findings += [
+        Finding("mode", "environment", "note", None, None, None, None, None, None, None, None, note)
+        for note in candidate.meta.notes
+    ]
+    chosen = _chosen(options)
+    findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
+    if getattr(options, "strict", False):
+        for finding in findings:
+            if finding.severity == "warning":
+                finding.severity = "fault"
+    findings = _ordered(findings)
+    stages = stages_of(records, findings, measured, reference, candidate, chosen)
+    missing = uncovered(records, measured, reference, candidate) if forced is not None else [
+        "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
+    ]  # fmt: skip
+    return _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+
+
+def _chosen(options: Any) -> set[str]:
+    only = set(getattr(options, "only", None) or STAGES)
+    return only - set(getattr(options, "skip", None) or ())
+
+
+def _step_count(reference: Trace, candidate: Trace) -> list[Finding]:
+    mine, theirs = reference.meta, candidate.meta
+    if mine.steps == theirs.steps:
+        return []
+    message = f"the reference made {mine.steps} training steps, the candidate {theirs.steps}"
+    return [
+        Finding(
+            "step-count", "training", "fault", "introduced", min(mine.steps, theirs.steps), None,
+            Place("", value=mine.steps), Place("", value=theirs.steps), None, None, None, message,
+        )
+    ]  # fmt: skip
+
+
+def _ordered(findings: list[Finding]) -> list[Finding]:
+    rank = {stage: number for number, stage in enumerate(STAGES)}
+    kept = list(enumerate(findings))
+    kept.sort(key=lambda pair: (rank[pair[1].stage], pair[1].step if pair[1].step is not None else -1, pair[0]))
+    return [finding for _, finding in kept]
+
+
+def _verdict(
+    findings: list[Finding], stages: dict[str, Any], missing: list[str], measured: Forced, reference: Trace,
+    candidate: Trace, chosen: set[str],
+) -> Comparison:  # fmt: skip
+    first = next((i for i, f in enumerate(findings) if f.severity == "fault" and f.status != "propagated"), None)
+    checked = [s for s in STAGES if s in stages and stages[s].status in ("match", "diverged")]
+    if first is not None:
+        verdict, headline = "diverged", findings[first].message
+    elif missing:
+        verdict, headline = "inconclusive", "not enough was compared: " + "; ".join(missing[:3])
+    else:
+        others = [s for s in STAGES if s in stages and stages[s].status == "skipped"]
+        verdict = "match"
+        headline = f"match in {', '.join(checked)}" + (f"; {', '.join(others)} not checked" if others else "")
+        warned = sum(f.severity == "warning" for f in findings)
+        headline += f"; {warned} warning{'s' * (warned > 1)}" if warned else ""
+    sides = [
+        Side(t.meta.command, t.meta.framework, t.meta.version, t.meta.python, t.meta.steps, t.meta.notes)
+        for t in (reference, candidate)
+    ]
+    details = {
+        "precision": measured.precision,
+        "forced_notes": measured.notes,
+        "missing": missing,
+        "unmapped": candidate.meta.unmapped,
+        "measured": len(measured.measured),
+        "forced_timings": measured.timings,
+    }
+    return Comparison(
+        verdict, headline, first if verdict == "diverged" else None, findings, stages,
+        unaligned_of(measured, reference, candidate), sides[0], sides[1], details,
+    )  # fmt: skip
+
+

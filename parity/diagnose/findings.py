@@ -1,0 +1,304 @@
+"""Flagged places become findings: one for each fault, at the place where it is born, with the rest as evidence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from parity.compare.faults import Judged
+from parity.diagnose.graph import CandidateOp, Flow, common
+from parity.document import Cause, Finding, Place
+from parity.measured import Forced, ForcedOp
+from parity.model import LayerInfo, OptimizerEvent
+from parity.tolerance import FACTOR
+from parity.trace import Trace
+
+_FORWARD = ("input", "output", "root", "loss")
+
+
+class _Names:
+    """Where layers were constructed, by path."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.layers: dict[str, LayerInfo] = {}
+        for layer in trace.layers:
+            self.layers.setdefault(layer.path, layer)
+        self.owners = {name: p.owner for p in trace.parameters for name in p.names}
+
+    def place(self, path: str) -> Place:
+        layer = self.layers.get(path) or self.layers.get(self.owners.get(path, ""))
+        return Place(path, layer.file if layer else None, layer.line if layer else None)
+
+    def type(self, path: str) -> str:
+        layer = self.layers.get(path)
+        return layer.type if layer else ""
+
+    def leaf(self, path: str) -> bool:
+        layer = self.layers.get(path)
+        return layer is not None and layer.framework and not layer.children
+
+
+def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[Finding]:
+    """All findings of a forced run.
+
+    Args:
+        judged: Every measured place.
+        forced: The forced run.
+        reference: The reference's trace.
+        candidate: The candidate's trace.
+    """
+    flow = Flow(forced, candidate)
+    mine, theirs = _Names(reference), _Names(candidate)
+    found: dict[object, Finding] = {}
+    flagged = [j for j in judged if j.flagged]
+    forward = [j for j in flagged if j.record.kind in _FORWARD]
+    for item in forward:
+        key, finding = _forward(item, flow, mine, theirs)
+        _merge(found, key, finding)
+    for item in flagged:
+        if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
+            key, finding = _backward(item, flow, mine, theirs)
+            _merge(found, key, finding)
+    findings = list(found.values())
+    findings += _optimizer(judged, reference, candidate)
+    findings += _buffers(judged, findings, mine, theirs)
+    return findings + _propagated(judged, findings, mine, theirs)
+
+
+def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
+    if key not in found:
+        found[key] = finding
+
+
+def _at(place: Place) -> str:
+    return f"{place.path or 'the model'} ({place.file}:{place.line})" if place.file else place.path or "the training loop"
+
+
+def _numbers(item: Judged) -> str:
+    if item.record.mismatch == "shape":
+        return f"shape {_shape(item.record.candidate_shape)} where the reference has {_shape(item.record.shape)}"
+    if item.record.mismatch == "nonfinite":
+        return "NaN or Inf at other places than in the reference"
+    error, noise = item.relative
+    return f"{error:.1e} where rounding explains {noise:.1e}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _finding(item: Judged, stage: str, op: str | None, r: Place, c: Place, message: str, kind: str = "unexplained") -> Finding:
+    error, noise = item.relative
+    finite = item.ratio if item.ratio != float("inf") else None
+    return Finding(
+        item.record.mismatch or kind, stage, "fault", "introduced", item.record.step, op, r, c, error, noise, finite, message
+    )
+
+
+def _forward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
+    record = item.record
+    stage = "loss" if record.kind == "loss" else "forward"
+    error, noise = item.relative
+    if record.kind == "output" and mine.leaf(record.path) and theirs.leaf(record.candidate):
+        r, c = mine.place(record.path), theirs.place(record.candidate)
+        message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
+        names = mine.type(record.path), theirs.type(record.candidate)
+        finding = _finding(item, stage, None, r, c, message)
+        finding.cause = Cause(_about_layer(item, names), 0.3, f"{names[0]} against {names[1]}, fed the same input and weights")
+        return ("layer", record.path, record.candidate), finding
+    limit = max(FACTOR * noise, 1e-6)
+    if error > 0:
+        limit = min(limit, max(error / 3, 1e-7))
+    op = flow.first_reference(record, limit)
+    others = flow.candidate_piece(record, limit)
+    other = others[0] if others else None
+    r = Place(op.path, op.file, op.line) if op else _around(record.path, record.kind, mine)
+    c = Place(other.path, other.file, other.line) if other else Place(flow.enclosing(record))
+    if other is None:
+        c.file, c.line = flow.nearest_line(record, c.path)
+        if c.file is None:
+            c = theirs.place(c.path)
+    name = op.name if op else other.name if other else None
+    message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
+    finding = _finding(item, stage, name, r, c, message)
+    finding.cause = Cause(_about_piece(op, others), 0.4, _evidence(record.kind, record.path, record.candidate, item))
+    key: object = ("op", op.path, op.name, op.line) if op else ("candidate", c.path, c.line, name)
+    return key, finding
+
+
+def _around(path: str, kind: str, mine: _Names) -> Place:
+    if kind in ("root", "loss"):
+        return mine.place("") if kind == "root" else Place("")
+    return mine.place(path.rpartition(".")[0])
+
+
+def _about_layer(item: Judged, names: tuple[str, str]) -> str:
+    factor = item.record.factor
+    if item.record.mismatch:
+        return f"{names[1]} gives another {item.record.mismatch} than {names[0]} for the same input and weights"
+    text = f"{names[1]} does not compute what {names[0]} computes for the same input and weights"
+    if factor is not None and abs(factor - 1) > 1e-6 and item.record.error < 2 * abs(factor - 1) * item.record.scale * 1.05:
+        text += f"; its output is the reference's times about {factor:.6g}"
+    return text
+
+
+def _about_piece(op: ForcedOp | None, others: list[CandidateOp]) -> str:
+    shown = f"{op.name} ({op.file}:{op.line}) on shapes {_shapes(op.shapes)}" if op else None
+    lines = sorted({o.line for o in others if o.line is not None})
+    span = f"{others[0].file}:{lines[0]}" + (f"..{lines[-1]}" if len(lines) > 1 else "") if lines else None
+    made = f"{others[0].name} ({others[0].file}:{others[0].line}) on shapes {_shapes(others[0].shapes)}" if others else None
+    if shown and made:
+        return f"the reference's {shown} has no counterpart by value in the candidate's {span}, which has {made}"
+    if shown:
+        return f"the reference's {shown} has no counterpart by value in the candidate"
+    if made:
+        return f"the candidate's {made} has no counterpart in the reference"
+    return "the same ops lead to another value: a constant, an index or an argument differs"
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(_shape(s) for s in shapes[:3]) or "none"
+
+
+def _evidence(kind: str, path: str, candidate: str, item: Judged) -> str:
+    where = {"input": "what enters", "output": "what leaves", "root": "what leaves the model", "loss": "the loss"}[kind]
+    return f"{where} {path}: {_numbers(item)}" if kind not in ("root", "loss") else f"{where}: {_numbers(item)}"
+
+
+def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: _Names) -> bool:
+    """Whether a backward difference lies in a piece whose forward pass differs already."""
+    record = item.record
+    same_step = [j.record for j in forward if j.record.step == record.step]
+    if record.kind == "gradient":
+        ahead = {op.id for op in flow.ahead(_forced_tag(item, flow))}
+        return any({op.id for op in flow.behind(r.tag)[0]} & ahead for r in same_step) or any(
+            r.path == record.path and r.kind in ("output", "root") and r.mismatch for r in same_step
+        )
+    owner = mine.owners.get(record.path, record.path.rpartition(".")[0])
+    for other in same_step:
+        if other.kind in ("output", "input") and other.path == owner:
+            return True
+        if any(op.path == owner or owner and op.path.startswith(owner + ".") for op in flow.behind(other.tag)[0]):
+            return True
+    return False
+
+
+def _forced_tag(item: Judged, flow: Flow) -> int:
+    before = flow.before.get(item.record.tag)
+    return before.forced if before is not None else item.record.tag
+
+
+def _backward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
+    record = item.record
+    if record.kind == "parameter-gradient":
+        r, c = mine.place(record.path), theirs.place(record.candidate)
+        if record.mismatch == "missing":
+            text = f"{_at(c)} gets no gradient; the reference's {_at(r)} does, backward, step {record.step}"
+            finding = _finding(item, "backward", None, r, c, text)
+            finding.kind = "gradient-missing"
+        else:
+            text = f"the gradient of {_at(c)} diverges from that of {_at(r)}, backward, step {record.step}: {_numbers(item)}"
+            finding = _finding(item, "backward", None, r, c, text)
+        if record.factor is not None and not record.mismatch:
+            finding.cause = Cause(f"the candidate's gradient is about {record.factor:.6g} times the reference's", 0.3)
+        return ("parameter", mine.owners.get(record.path, record.path)), finding
+    ahead = flow.ahead(_forced_tag(item, flow))
+    own = [op for op in ahead if not mine.leaf(op.path)]
+    path = common([op.path for op in own] or [op.path.rpartition(".")[0] for op in ahead] or [record.path])
+    r = Place(path, own[0].file, own[0].line) if own else mine.place(record.path)
+    c = theirs.place(flow.enclosing(record))
+    text = (
+        f"the gradient that comes back to {record.candidate or 'the output'} diverges from that at "
+        f"{record.path or 'the output'}, backward, step {record.step}: {_numbers(item)}"
+    )
+    finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
+    factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""
+    finding.cause = Cause("the forward pass agrees here, the backward pass of the code behind it does not" + factor, 0.3)
+    return ("gradient", r.path, finding.op, c.path), finding
+
+
+def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list[Finding]:
+    found = []
+    lines = {(e.step, e.index): e for e in reference.of(OptimizerEvent)}
+    others = {(e.step, e.index): e for e in candidate.of(OptimizerEvent)}
+    seen: set[object] = set()
+    for kind in ("given", "parameter"):
+        groups: dict[tuple[int, int], list[Judged]] = defaultdict(list)
+        for item in judged:
+            if item.flagged and item.record.kind == kind:
+                groups[(item.record.step, item.record.call)].append(item)
+        for (step, call), items in sorted(groups.items()):
+            mild = kind == "parameter" and all(_adam_epsilon(i) for i in items)
+            key = (kind, call, mild)
+            if key in seen or (kind, call, False) in seen:
+                continue
+            seen.add(key)
+            mine, theirs = lines.get((step, call)), others.get((step, call))
+            worst = max(items, key=lambda i: i.ratio)
+            r = Place(mine.name if mine else "optimizer", mine.file if mine else None, mine.line if mine else None)
+            c = Place(theirs.name if theirs else "optimizer", theirs.file if theirs else None, theirs.line if theirs else None)
+            names = [i.record.path for i in items]
+            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            total = len([j for j in judged if j.record.kind == kind and (j.record.step, j.record.call) == (step, call)])
+            if kind == "given":
+                what = f"the gradients that {_at(c)} is given differ from those of {_at(r)}"
+                factor = worst.record.factor
+                cause = f"what happens to gradients between backward and the optimizer (clipping, unscaling, accumulation) differs: factor {factor:.6g}" if factor else "gradients are processed differently"
+            else:
+                what = f"the update by {_at(c)} differs from that by {_at(r)} for the same gradients and state"
+                cause = f"the updates' sizes are {_sizes(worst)}"
+            message = f"{what}, optimizer, step {step}: {len(items)} of {total} parameters ({shown}), {_numbers(worst)}"
+            finding = _finding(worst, "optimizer", None, r, c, message)
+            finding.cause = Cause(cause, 0.3)
+            if mild:
+                finding.kind, finding.severity = "adam-epsilon", "warning"
+                finding.message = f"{_at(c)} adds epsilon before the bias correction, {_at(r)} after it: {_numbers(worst)} at step {step}; the effect fades with the steps"
+                finding.cause = Cause("the place of epsilon in Adam", 0.95, "the update equals the one with epsilon inside")
+            found.append(finding)
+    return found
+
+
+def _sizes(item: Judged) -> str:
+    sizes = item.record.detail.split()
+    return f"{sizes[0]} in the reference and {sizes[1]} in the candidate (RMS, {item.record.path})" if len(sizes) == 2 else "not known"
+
+
+def _adam_epsilon(item: Judged) -> bool:
+    other = item.record.alternatives.get("adam-epsilon")
+    return other is not None and other <= max(FACTOR * item.floor, 0.05 * item.record.error)
+
+
+def _buffers(judged: list[Judged], findings: list[Finding], mine: _Names, theirs: _Names) -> list[Finding]:
+    diverged = {f.reference.path for f in findings if f.reference and f.stage == "forward"}
+    found: dict[str, Finding] = {}
+    for item in judged:
+        if item.record.kind != "buffer" or not item.flagged:
+            continue
+        owner = mine.owners.get(item.record.path, "")
+        if owner in diverged or owner in found:
+            continue
+        r, c = mine.place(item.record.path), theirs.place(item.record.candidate)
+        message = f"{_at(c)} diverges from {_at(r)} after step {item.record.step}: {_numbers(item)}"
+        found[owner] = _finding(item, "metrics", None, r, c, message)
+        found[owner].cause = Cause("the running statistics are updated differently (momentum, or another variance)", 0.5)
+    return list(found.values())
+
+
+def _propagated(judged: list[Judged], findings: list[Finding], mine: _Names, theirs: _Names) -> list[Finding]:
+    if not any(f.severity == "fault" for f in findings):
+        return []
+    introduced = {f.reference.path for f in findings if f.reference}
+    found: dict[str, Finding] = {}
+    for item in judged:
+        record = item.record
+        noise = item.relative[1]
+        if record.kind != "output" or item.flagged or record.accumulated is None or record.path in found:
+            continue
+        if record.path in introduced or record.accumulated <= FACTOR * max(8 * noise, 1e-6):
+            continue
+        r, c = mine.place(record.path), theirs.place(record.candidate)
+        message = f"{_at(c)} inherits a difference: {record.accumulated:.1e} from the reference's run, {item.relative[0]:.1e} of its own"
+        found[record.path] = Finding(
+            "inherited", "forward", "note", "propagated", record.step, None, r, c, record.accumulated, noise,
+            record.accumulated / noise if noise else None, message,
+        )  # fmt: skip
+    return list(found.values())

@@ -1,0 +1,164 @@
+"""The data flow of a forced run: which ops stand behind a value, and where the two sides first part."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from parity.measured import Forced, ForcedOp, Measured
+from parity.model import CallEvent, Item, OpEvent
+from parity.trace import Trace
+
+
+class CandidateOp(NamedTuple):
+    """An op of the candidate that no tensor of the reference accounts for."""
+
+    name: str
+    path: str
+    file: str | None
+    line: int | None
+    shapes: list[tuple[int, ...]]
+    order: int
+
+
+class Flow:
+    """Walks the reference's ops of a forced run and the candidate's recorded ops.
+
+    Args:
+        forced: The forced run.
+        candidate: The candidate's trace.
+    """
+
+    def __init__(self, forced: Forced, candidate: Trace) -> None:
+        self.forced = forced
+        self.producer: dict[int, ForcedOp] = {}
+        self.consumers: dict[int, list[ForcedOp]] = defaultdict(list)
+        for op in forced.ops:
+            for tag in op.outputs:
+                self.producer[tag] = op
+            for tag in op.inputs:
+                self.consumers[tag].append(op)
+        self.boundary = {r.forced: r for r in forced.measured if r.forced >= 0}
+        self.before = {r.tag: r for r in forced.measured if r.forced >= 0}
+        self.calls: dict[int, CallEvent] = {}
+        self.ops: dict[int, OpEvent] = {}
+        self._made: dict[tuple[int, int], OpEvent] = {}
+        for event in candidate.events:
+            if isinstance(event, CallEvent):
+                self.calls[event.id] = event
+            elif isinstance(event, OpEvent):
+                self.ops[event.id] = event
+                for item in event.outputs:
+                    self._made[(event.step, item.vid)] = event
+        self.losses = {(e.step, e.backward): e for e in candidate.events if type(e).__name__ == "LossEvent"}
+
+    def behind(self, tag: int, stop: float | None = None) -> tuple[list[ForcedOp], set[int]]:
+        """The ops behind a value back to the boundaries.
+
+        Args:
+            tag: The value.
+            stop: Where given, ops whose value the candidate has to within this relative distance end the walk too.
+
+        Returns:
+            The ops in order, and the identities of the boundaries' values that they start from.
+        """
+        found: dict[int, ForcedOp] = {}
+        sources: set[int] = set()
+        todo = [tag]
+        while todo:
+            current = todo.pop()
+            if current in self.boundary:
+                sources.add(current)
+                continue
+            op = self.producer.get(current)
+            if op is None or op.id in found:
+                continue
+            if stop is not None and op.best is not None and op.best <= stop and not op.moved:
+                continue
+            if stop is not None and op.moved and op.best is not None and op.best <= 1e-6:
+                continue
+            found[op.id] = op
+            todo += op.inputs
+        return sorted(found.values(), key=lambda o: o.id), sources
+
+    def ahead(self, tag: int) -> list[ForcedOp]:
+        """The ops that a value enters before the next boundary in the backward sense (layers' outputs)."""
+        found: dict[int, ForcedOp] = {}
+        todo = [tag]
+        while todo:
+            current = todo.pop()
+            record = self.before.get(current)
+            if record is not None and record.kind != "input":
+                continue
+            if record is not None:
+                todo.append(record.forced)
+            for op in self.consumers.get(current, ()):
+                if op.id not in found:
+                    found[op.id] = op
+                    todo += op.outputs
+        return sorted(found.values(), key=lambda o: o.id)
+
+    def first_reference(self, record: Measured, limit: float) -> ForcedOp | None:
+        """The first op of the reference, in the piece before a boundary, whose value the candidate does not have."""
+        ops, _ = self.behind(record.tag, limit)
+        ops = [op for op in ops if op.shape or True]
+        real = [op for op in ops if not op.view]
+        return (real or ops or [None])[0]  # type: ignore[list-item]
+
+    def candidate_piece(self, record: Measured, limit: float) -> list[CandidateOp]:
+        """The candidate's ops before the same boundary that have no counterpart by value, in order."""
+        best = self.forced.candidate_best.get(str(record.step), {})
+        start = self._start(record)
+        found: dict[int, OpEvent] = {}
+        todo = list(start)
+        while todo:
+            vid = todo.pop()
+            op = self._made.get((record.step, vid))
+            if op is None or op.id in found or any(
+                best.get(item.ref.digest, 1e9) <= limit for item in op.outputs
+            ):
+                continue
+            found[op.id] = op
+            todo += op.inputs
+        ordered = sorted(found.values(), key=lambda o: o.id)
+        return [CandidateOp(o.name, o.path, o.file, o.line, o.shapes, o.id) for o in ordered if not o.view] or [
+            CandidateOp(o.name, o.path, o.file, o.line, o.shapes, o.id) for o in ordered
+        ]
+
+    def _start(self, record: Measured) -> list[int]:
+        if record.kind == "loss":
+            loss = self.losses.get((record.step, record.call))
+            return [loss.vid] if loss is not None else []
+        call = self.calls.get(record.event)
+        if call is None:
+            return []
+        items: list[Item] = call.inputs if record.kind == "input" else call.outputs
+        named = [i.vid for i in items if i.name == record.item] or [i.vid for i in items[:1]]
+        return named
+
+    def enclosing(self, record: Measured) -> str:
+        """The candidate's layer around a boundary."""
+        call = self.calls.get(record.event)
+        parent = self.calls.get(call.parent) if call is not None and call.parent is not None else None
+        return parent.path if parent is not None else ""
+
+    def nearest_line(self, record: Measured, path: str) -> tuple[str | None, int | None]:
+        """File and line of the last op of a layer's own code before a boundary."""
+        known = [o for o in self.ops.values() if o.step == record.step and o.path == path and o.line is not None]
+        limit = record.event if record.event >= 0 else 1 << 60
+        before = [o for o in known if o.id <= limit] or known
+        chosen = max(before, key=lambda o: o.id, default=None)
+        return (chosen.file, chosen.line) if chosen is not None else (None, None)
+
+
+def common(paths: list[str]) -> str:
+    """The path that encloses all paths."""
+    parts = [p.split(".") if p else [] for p in paths]
+    if not parts:
+        return ""
+    shared: list[str] = []
+    for words in zip(*parts, strict=False):
+        if len(set(words)) != 1:
+            break
+        shared.append(words[0])
+    return ".".join(shared)

@@ -1,0 +1,97 @@
+"""What a forced run measures, as records on disk: one place compared, and one op of the reference along the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Measured(msgspec.Struct):
+    """The candidate's value at one boundary against what the reference's own code makes there.
+
+    All errors are absolute RMS distances. `error` is the candidate's distance from the float64 value; `single` the
+    reference's own in float32; `probe` that of the float64 run whose forced values were moved by a unit of rounding;
+    `terms` the RMS of the sum of absolute terms, where a sum may cancel; `scale` the RMS of the float64 value;
+    `n` the longest reduction in the piece before it; `unit` the candidate's unit of rounding there.
+    `tag` is the identity of the value before it was forced, `forced` after; `op` the ops behind it.
+    """
+
+    step: int
+    stage: str
+    kind: str
+    path: str
+    call: int
+    item: str
+    candidate: str
+    event: int
+    error: float = 0.0
+    single: float = 0.0
+    probe: float = 0.0
+    terms: float = 0.0
+    scale: float = 0.0
+    n: int = 1
+    unit: float = 2.0**-24
+    tag: int = -1
+    forced: int = -1
+    mismatch: str = ""
+    shape: tuple[int, ...] = ()
+    candidate_shape: tuple[int, ...] = ()
+    factor: float | None = None
+    worst: float = 0.0
+    worst_index: tuple[int, ...] = ()
+    accumulated: float | None = None
+    order: int = 0
+    alternatives: dict[str, float] = {}
+    detail: str = ""
+
+
+class ForcedOp(msgspec.Struct):
+    """One op of the reference in the float64 pass, and the candidate's tensor that has its value.
+
+    `best` is the smallest relative distance of any tensor that the candidate recorded in that step; `match` the event
+    that made it, where the distance is within rounding; `moved` tells that only the order of the elements differs.
+    """
+
+    id: int
+    step: int
+    name: str
+    path: str
+    file: str | None
+    line: int | None
+    inputs: list[int]
+    outputs: list[int]
+    shape: tuple[int, ...]
+    shapes: list[tuple[int, ...]]
+    view: bool
+    reduction: int
+    best: float | None = None
+    match: int = -1
+    moved: bool = False
+    order: int = 0
+
+
+class Forced(msgspec.Struct):
+    """A forced run. `candidate_best` gives, by step and content, the distance of a candidate's tensor to the nearest reference op."""
+
+    measured: list[Measured] = []
+    ops: list[ForcedOp] = []
+    candidate_best: dict[str, dict[str, float]] = {}
+    paired: dict[str, str] = {}
+    notes: list[str] = []
+    precision: str = "float64"
+    steps: int = 0
+    timings: dict[str, float] = {}
+    scale: dict[str, Any] = {}
+
+
+def write_forced(folder: Path, forced: Forced) -> None:
+    """Writes a forced run to `folder/forced.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "forced.json").write_bytes(msgspec.json.encode(forced))
+
+
+def read_forced(folder: Path) -> Forced:
+    """Reads what `write_forced` wrote."""
+    return msgspec.json.decode((folder / "forced.json").read_bytes(), type=Forced)

@@ -1,0 +1,189 @@
+"""From two scripts to a comparison: capture the reference, the candidate, the forced run, and judge."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from parity.capture.job import Job
+from parity.capture.launch import capture, check_replaceable, run_job
+from parity.console import Console
+from parity.document import Comparison
+from parity.errors import CaptureFailed, ParityError, ScriptError, ScriptTimeout, TraceError
+from parity.options import Request, Subject
+from parity.report.json import document, dumps
+from parity.runs import run_folder
+from parity.trace import Trace
+
+FORCED_PASSES = 5
+"""The forced run takes the reference's script through several passes; its timeout is that of so many runs."""
+
+
+class Unfinished(ParityError):
+    """A comparison that an error ended.
+
+    Attributes:
+        folder: Where the traces lie that were captured.
+        comparison: What could be compared nevertheless, None where nothing could.
+    """
+
+    def __init__(self, error: ParityError, folder: Path, comparison: Comparison | None = None) -> None:
+        super().__init__(error.message, hint=error.hint, side=error.side)
+        self.slug = error.slug
+        self.folder = folder
+        self.comparison = comparison
+
+
+class Interrupted(KeyboardInterrupt):
+    """A comparison that the user ended; `folder` holds what was captured."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+def compare_scripts(request: Request, console: Console) -> tuple[Comparison, Path]:
+    """Runs a whole comparison.
+
+    Args:
+        request: Both sides, and how to judge them.
+        console: Takes progress and what the scripts print.
+
+    Returns:
+        The comparison, and the folder that holds its traces and `comparison.json`.
+
+    Raises:
+        UsageError: The folder to keep things in cannot be used.
+        Unfinished: A script failed, or a trace cannot be read.
+        Interrupted: The user pressed Ctrl-C.
+    """
+    with run_folder(request.keep) as folder:
+        run = _Run(request, folder, console)
+        try:
+            return run.compare(), folder
+        except Unfinished:
+            raise
+        except ParityError as error:
+            raise Unfinished(error, folder) from error
+        except KeyboardInterrupt:
+            raise Interrupted(folder) from None
+
+
+class _Run:
+    def __init__(self, request: Request, folder: Path, console: Console) -> None:
+        self.request = request
+        self.folder = folder
+        self.console = console
+        self.timings: dict[str, float] = {}
+        self.errors: list[ParityError] = []
+
+    def compare(self) -> Comparison:
+        from parity.compare.judge import judge  # not needed, and not loaded, before both sides are captured
+
+        options = self.request.options
+        self._clear()
+        reference = _open(self.request.reference, "reference")
+        candidate = _open(self.request.candidate, "candidate")
+        if reference is None:
+            reference = self._capture("reference", self.request.reference, _steps(options.steps, candidate), None)
+        if candidate is None:
+            sync = None if options.free else reference.path
+            candidate = self._capture("candidate", self.request.candidate, _steps(options.steps, reference), sync)
+        forced = None if self.request.reference.is_trace else self._force(reference, candidate)
+        self.console.begin("comparing")
+        start = time.perf_counter()
+        comparison = judge(reference, candidate, forced, options)
+        self._took("comparing", start, f"{len(comparison.findings)} findings")
+        comparison.details["timings"] = self.timings
+        if self.errors:
+            comparison.verdict, comparison.first = "error", None
+        text = dumps(document(comparison, details=True))
+        (self.folder / "comparison.json").write_text(text, encoding="utf-8")
+        if self.errors:
+            raise Unfinished(self.errors[0], self.folder, comparison)
+        return comparison
+
+    def _output(self, side: str) -> Path:
+        return self.folder / f"{side}.trace"
+
+    def _clear(self) -> None:
+        """Removes the traces of an earlier comparison that this one makes anew."""
+        for side, subject in (("reference", self.request.reference), ("candidate", self.request.candidate)):
+            if not subject.is_trace:
+                check_replaceable(self._output(side))
+                shutil.rmtree(self._output(side), ignore_errors=True)
+
+    def _capture(self, side: str, subject: Subject, steps: int, sync: Path | None) -> Trace:
+        """One side's trace; a partial one, and the error noted, where the script came to at least one step."""
+        output = self._output(side)
+        self.console.begin(f"capturing {side}")
+        start = time.perf_counter()
+        try:
+            path = capture(
+                subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
+                python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
+            )  # fmt: skip
+            trace = Trace(path)
+        except (ScriptError, ScriptTimeout, CaptureFailed) as error:
+            partial = _usable(output.with_name(output.name + ".partial"))
+            if partial is None:
+                raise
+            self.errors.append(error)
+            trace = partial
+        self._took(side, start, f"{trace.meta.steps} steps")
+        return trace
+
+    def _force(self, reference: Trace, candidate: Trace) -> Path | None:
+        """The reference's script once more along the candidate's trajectory; None, and the error noted, if it fails."""
+        subject = self.request.reference
+        script = subject.path if os.path.realpath(subject.cwd) == os.getcwd() else Path(os.path.abspath(subject.path))
+        job = Job(
+            "force", str(script), list(subject.args), str(self.folder / "forced"),
+            min(reference.meta.steps, candidate.meta.steps), reference=str(reference.path.resolve()),
+            candidate=str(candidate.path.resolve()),
+        )  # fmt: skip
+        self.console.begin("forcing the reference along the candidate")
+        start = time.perf_counter()
+        forced: Path | None = None
+        try:
+            forced = run_job(
+                job, python=subject.python, cwd=subject.cwd, timeout=self.request.timeout * FORCED_PASSES,
+                side="reference", log=self.console.forward,
+            )  # fmt: skip
+        except (ScriptError, ScriptTimeout, CaptureFailed) as error:
+            self.errors.append(error)
+        self._took("forced", start, "done" if forced else "failed")
+        return forced
+
+    def _took(self, phase: str, start: float, how: str) -> None:
+        self.timings[phase] = time.perf_counter() - start
+        self.console.end(f"{how}, {self.timings[phase]:.1f} s")
+
+
+def _open(subject: Subject, side: str) -> Trace | None:
+    """The trace that the user named, None where a script was named."""
+    if not subject.is_trace:
+        return None
+    try:
+        return Trace(subject.path)
+    except TraceError as error:
+        error.side = side
+        raise
+
+
+def _steps(asked: int, other: Trace | None) -> int:
+    """Steps to capture: no more than the other side has, unless that one came to its own end."""
+    if other is None or (other.meta.complete and not other.meta.stopped):
+        return asked
+    return min(asked, max(1, other.meta.steps))
+
+
+def _usable(path: Path) -> Trace | None:
+    """A partial trace with at least one complete step."""
+    try:
+        trace = Trace(path)
+    except TraceError:
+        return None
+    return trace if trace.meta.steps > 0 else None

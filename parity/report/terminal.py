@@ -1,0 +1,161 @@
+"""The comparison as text for a terminal: the verdict first, then the first fault, then everything else."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from parity.document import STAGES, Comparison, Finding, Place, Side
+
+COLORS = {"match": "green", "diverged": "red", "inconclusive": "yellow", "error": "red"}
+SHOWN = 5
+"""Names that a line of names shows before it only counts."""
+
+
+def render(comparison: Comparison) -> Text:
+    """The whole report, without a final newline. Styles carry no information of their own."""
+    lines = [Text(safe(comparison.headline), style=f"bold {COLORS.get(comparison.verdict, '')}".strip())]
+    faults = [f for f in comparison.findings if f.severity == "fault" and f.status != "propagated"]
+    first = comparison.findings[comparison.first] if comparison.first is not None else None
+    if first is not None:
+        lines += [Text(), *_block(first)]
+    others = [finding for finding in faults if finding is not first]
+    if others:
+        lines += [Text(), Text(f"Introduced besides ({len(others)}):", style="bold")]
+        for finding in others:
+            lines += _block(finding)
+    lines += _propagated(comparison.findings)
+    for severity, title in (("warning", "Warnings"), ("note", "Notes")):
+        found = [f for f in comparison.findings if f.severity == severity and f.status != "propagated"]
+        if found:
+            lines += [Text(), Text(f"{title}:", style="bold"), *(_sentence(finding) for finding in found)]
+    lines += [Text(), *_stages(comparison), *_unaligned(comparison), Text()]
+    for name, side in (("reference", comparison.reference), ("candidate", comparison.candidate)):
+        lines += _side(name, side)
+    return Text("\n").join(lines)
+
+
+def safe(text: str) -> str:
+    """A text without characters that steer a terminal or turn the reading order; they are shown as escapes."""
+    steering = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return "".join(_escape(char) if unicodedata.category(char) in steering else char for char in text)
+
+
+def safe_lines(text: str) -> str:
+    """The same for a text of several lines, such as a traceback."""
+    return "\n".join(safe(line.replace("\t", "    ")) for line in text.split("\n"))
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _place(place: Place | None) -> str:
+    """`encoder.layers.1.norm (ms.py:57)`."""
+    if place is None:
+        return "nothing"
+    where = f"{place.file}:{place.line}" if place.line is not None else place.file
+    return safe(place.path or "the model") + (f" ({safe(where)})" if where else "")
+
+
+def _measured(finding: Finding) -> str:
+    """Stage, step, op and the three numbers, as far as there are any."""
+    words = [finding.stage]
+    if finding.step is not None:
+        words.append(f"step {finding.step}")
+    if finding.op:
+        words.append(safe(finding.op))
+    text = ", ".join(words)
+    if finding.error is not None:
+        text += f": {finding.error:.1e}"
+        if finding.floor is not None:
+            text += f" where rounding explains {finding.floor:.1e}"
+        if finding.ratio is not None:
+            text += f", {finding.ratio:.3g} times that"
+    return text
+
+
+def _block(finding: Finding) -> Iterable[Text]:
+    """One fault: both places, the numbers, the words, cause and fix."""
+    line = Text("  ")
+    line.append(_place(finding.candidate), style="bold")
+    line.append(f" against {_place(finding.reference)}")
+    yield line
+    yield Text(f"      {_measured(finding)}")
+    if finding.message:
+        yield Text(f"      {safe(finding.message)}")
+    values = [p.value for p in (finding.reference, finding.candidate) if p is not None]
+    if any(value is not None for value in values):
+        yield Text(f"      values, reference and candidate: {', '.join(safe(repr(value)) for value in values)}")
+    if finding.cause is not None:
+        evidence = f"; {safe(finding.cause.evidence)}" if finding.cause.evidence else ""
+        yield Text(f"      cause ({finding.cause.confidence:.0%} sure): {safe(finding.cause.text)}{evidence}")
+    if finding.fix:
+        yield Text(f"      fix: {safe(finding.fix)}", style="green")
+
+
+def _propagated(findings: list[Finding]) -> list[Text]:
+    found = [f for f in findings if f.status == "propagated"]
+    if not found:
+        return []
+    names = dict.fromkeys(_path(f) for f in found)
+    return [Text(), Text(f"Only inherited ({len(found)}): {_names(names)}")]
+
+
+def _path(finding: Finding) -> str:
+    place = finding.candidate or finding.reference
+    return (place.path if place is not None else "") or "the model"
+
+
+def _names(names: Iterable[str]) -> str:
+    listed = [safe(name) for name in names]
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more
+
+
+def _sentence(finding: Finding) -> Text:
+    place = finding.candidate or finding.reference
+    where = f"{_place(place)}: " if place is not None and (place.path or place.file) else ""
+    fix = f"; {safe(finding.fix)}" if finding.fix else ""
+    return Text(f"  {finding.stage}: {where}{safe(finding.message)}{fix}")
+
+
+def _stages(comparison: Comparison) -> Iterable[Text]:
+    """The table of stages, those that neither script has left out."""
+    yield Text("Compared:", style="bold")
+    for name in (*STAGES, *(set(comparison.stages) - set(STAGES))):
+        stage = comparison.stages.get(name)
+        if stage is None or stage.status == "absent":
+            continue
+        line = Text(f"  {safe(name):16}")
+        line.append(f"{safe(stage.status):13}", style=COLORS.get(stage.status, ""))
+        counts = f"{stage.compared} of {stage.total}" if stage.total else ""
+        if stage.diverged:
+            counts += f", {stage.diverged} diverged"
+        line.append(f"{counts:24}")
+        line.append(safe(stage.note or ""))
+        line.rstrip()
+        yield line
+    absent = [name for name, stage in comparison.stages.items() if stage.status == "absent"]
+    if absent:
+        yield Text(f"  in neither script: {', '.join(map(safe, absent))}")
+
+
+def _unaligned(comparison: Comparison) -> Iterable[Text]:
+    sides = (("reference", comparison.unaligned.reference), ("candidate", comparison.unaligned.candidate))
+    if any(names for _, names in sides):
+        yield Text()
+        yield Text("Not aligned:", style="bold")
+    for side, names in sides:
+        if names:
+            yield Text(f"  {side}: {len(names)}: {_names(names)}")
+
+
+def _side(name: str, side: Side) -> Iterable[Text]:
+    parts = [f"{side.framework} {side.version}".strip(), f"Python {side.python}" if side.python else ""]
+    parts.append(f"{side.steps} step{'' if side.steps == 1 else 's'}")
+    yield Text(f"{name}: {' '.join(map(safe, side.command))} ({', '.join(safe(p) for p in parts if p)})", style="dim")
+    for note in side.notes:
+        yield Text(f"  {safe(note)}")

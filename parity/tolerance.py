@@ -1,0 +1,34 @@
+"""When a difference is more than rounding: the noise floor, and the ratio that is judged."""
+
+from __future__ import annotations
+
+import math
+
+from parity.measured import Measured
+
+FACTOR = 8.0
+"""A tensor diverges where its error exceeds this many noise floors: correct MindSpore kernels reach 6.3 against torch's
+(372 op instances), so 6 would alarm; of 240 benign rewrites none reaches 8."""
+
+SCALAR = 2.0
+"""A loss is one number, often a difference of larger ones: its floor is at least this many units of what it is made of
+(MindSpore's cross-entropy is off by up to ten units of the loss)."""
+
+
+def floor(record: Measured) -> float:
+    """What rounding explains at a place (absolute RMS).
+
+    The largest of: the reference's own float32 error; the effect of a unit of rounding at everything that entered,
+    not less than the unit itself; that effect times sqrt(n)/8, because another order of summation of n terms is off by
+    a factor that grows with sqrt(n) (Higham and Mary 2019); half a unit of the sum of absolute terms, where a sum
+    cancels.
+    """
+    probe = max(record.probe, record.unit * record.scale)
+    return max(record.single, probe, math.sqrt(record.n) * probe / FACTOR, record.unit * record.terms / 2)
+
+
+def ratio(error: float, noise: float) -> float:
+    """Error in noise floors; infinite where nothing may differ and something does."""
+    if noise > 0:
+        return error / noise
+    return math.inf if error > 0 else 0.0
