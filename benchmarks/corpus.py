@@ -8,8 +8,8 @@ the tool under test never does.
 The keys of an entry:
 
 * `name`, and of a fault `kind`, its family;
-* `find` and `replace`, an edit of `ms.py`; `find_ref` and `replace_ref`, one of `ref.py`; further edits are in the lists
-  `more` and `more_ref`. Every piece of text to find occurs exactly once;
+* `find` and `replace`, an edit of `ms.py`; `find_ref` and `replace_ref`, one of `ref.py`; the lists `more` and
+  `more_ref` hold further edits. Every piece of text to find occurs exactly once;
 * of a fault `stage`, `candidate` and `reference`: where the first finding may be. The enclosing layer comes first; of a
   fault in code between layers, the layer that consumes the value follows, and of one in the backward pass the layer
   whose gradient it spoils. "" is the root model or the training loop;
@@ -23,11 +23,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest and mypy bring it along there
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 FAULTS = Path(__file__).resolve().parent / "faults"
 STEPS = 3

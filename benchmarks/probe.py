@@ -27,7 +27,7 @@ from typing import Any
 
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
-import mindspore as ms  # type: ignore[import-untyped]
+import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 from masks import MaskStream

@@ -48,7 +48,7 @@ def install(arrays: dict[str, Array]) -> None:
             return input
         return input * torch.from_numpy(stream.mask(tuple(input.shape), p))
 
-    torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+    torch.nn.Module.__call__ = call
     torch.nn.functional.dropout = dropout
     register_optimizer_step_pre_hook(before_step)
 

@@ -221,8 +221,8 @@ def _guarded(words: list[str], script_args: list[str], as_json: bool) -> int:
         task = _parse(words, script_args)
         return task() if callable(task) else task
     except click.ClickException as error:
-        hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "parity"
-        return _fail(UsageError(error.format_message(), hint=f"{hint} --help"), as_json)
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "parity"
+        return _fail(UsageError(error.format_message(), hint=f"{path} --help"), as_json)
     except ParityError as error:
         return _fail(error, as_json)
     except KeyboardInterrupt as interrupt:

@@ -69,7 +69,7 @@ class ForcedOp(msgspec.Struct):
     best: float | None = None
     match: int = -1
     moved: bool = False
-    order: int = 0
+    floating: bool = True
 
 
 class Forced(msgspec.Struct):

@@ -177,7 +177,8 @@ def _steps(asked: int, other: Trace | None) -> int:
     """Steps to capture: no more than the other side has, unless that one came to its own end."""
     if other is None or (other.meta.complete and not other.meta.stopped):
         return asked
-    return min(asked, max(1, other.meta.steps))
+    captured: int = other.meta.steps
+    return min(asked, max(1, captured))
 
 
 def _usable(path: Path) -> Trace | None:

@@ -12,7 +12,8 @@ FACTOR = 8.0
 
 SCALAR = 2.0
 """A loss is one number, often a difference of larger ones: its floor is at least this many units of what it is made of
-(MindSpore's cross-entropy is off by up to ten units of the loss)."""
+(MindSpore's cross-entropy is off by up to ten units
+of the loss, and the gradient that it sends back by as much)."""
 
 
 def floor(record: Measured) -> float:

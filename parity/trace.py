@@ -38,8 +38,12 @@ _MAX_HEADER = 100 * 2**20
 def digest_of(array: np.ndarray, dtype: str) -> str:
     """BLAKE2b of a tensor's bytes, shape and dtype: 32 hexadecimal digits."""
     hasher = hashlib.blake2b(f"{dtype}{array.shape}".encode(), digest_size=16)
-    hasher.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+    hasher.update(_bytes(array))
     return hasher.hexdigest()
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def widen(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -67,8 +71,9 @@ def _statistics(ref: TensorRef, array: np.ndarray) -> TensorEvent:
             return TensorEvent(ref, nonfinite=nonfinite)
         low, high = float(wide.min()), float(wide.max())
     flat = wide.reshape(-1)
-    rms = float(np.sqrt(float(np.dot(flat, flat)) / flat.size)) if high - low < 1e18 else None
-    return TensorEvent(ref, low, high, float(flat.mean()), rms, nonfinite)
+    with np.errstate(over="ignore", under="ignore"):
+        rms = float(np.sqrt(float(np.dot(flat, flat)) / flat.size)) if high - low < 1e18 else None
+        return TensorEvent(ref, low, high, float(flat.mean()), rms, nonfinite)
 
 
 class TraceWriter:
@@ -218,6 +223,8 @@ class Trace:
         if location is None:
             raise TraceError(f"{self.path} lacks tensor {ref.digest[:8]}", hint="capture the script again")
         path, offset, nbytes = location
+        if ref.dtype not in _DTYPES or any(extent < 0 for extent in ref.shape):
+            raise TraceError(f"{self.path}: tensor {ref.digest[:8]} cannot be of {ref.dtype}{ref.shape}")
         raw = np.dtype("uint16" if ref.dtype == "bfloat16" else ref.dtype)
         if raw.itemsize * ref.size != nbytes:
             raise TraceError(f"{path}: tensor {ref.digest[:8]} has {nbytes} bytes, not those of {ref.dtype}{ref.shape}")
@@ -246,7 +253,7 @@ def _write_safetensors(path: Path, tensors: dict[str, tuple[TensorRef, np.ndarra
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for _, array in tensors.values():
-            file.write(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+            file.write(_bytes(array))
 
 
 def _read_header(path: Path) -> dict[str, tuple[Path, int, int]]:

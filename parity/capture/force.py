@@ -422,6 +422,8 @@ class Forcer(Session):
         self.busy = True
         number, self._op = self._op, self._op + 1
         tags = [self._tag(t) for t in inputs]
+        if self._first is not None and tags:
+            tags[0] = self._first
         n = max([reduction, *(self._n.get(t, 1) for t in tags)])
         made = [t for _, t in tensors_in(outputs, self.adapter.is_tensor)]
         record = None
@@ -429,7 +431,7 @@ class Forcer(Session):
             file, line = self.source.here()
             record = ForcedOp(
                 next(self._ids), self.step, name, self.here, file, line, tags, [], tuple(made[0].shape),
-                [tuple(t.shape) for t in inputs], view, reduction,
+                [tuple(t.shape) for t in inputs], view, reduction, floating=made[0].is_floating_point(),
             )  # fmt: skip
             self.ops.append(record)
             self._step_ops.append(record)
@@ -638,6 +640,7 @@ class Forcer(Session):
         self.busy = True
         given = to_reference(self.candidate.mapping, self.candidate.arrays(event.given), self._shapes())
         result = []
+        total = sum(int(np.prod(shape)) for shape in self._shapes().values())
         for parameter, gradient in zip(self.adapter.optimizer_parameters(optimizer), gradients, strict=True):
             name = self.parameter_name(parameter) or ""
             theirs = given.get(name)
@@ -645,7 +648,9 @@ class Forcer(Session):
                 result.append(gradient)
                 continue
             key: Key = (self.step, "given", name, self._optimizers_seen, "")
-            self.measure(key, "optimizer", self._read(gradient), theirs, candidate=event.name)
+            record = self.measure(key, "optimizer", self._read(gradient), theirs, candidate=event.name)
+            if record is not None and self.kind == "float64":
+                record.n = total
             result.append(self.adapter.make(self._moved(theirs, 2.0**-24), gradient))
         self._before = {id(p): self._read(p) for p in self.adapter.optimizer_parameters(optimizer)}
         self.busy = False

@@ -296,9 +296,10 @@ def _raise_for(code: int, job: Job, what: str, python: str, side: str, printed: 
     meta = _meta(output)
     if code == _PARITY_FAILED:
         raise _handed_on(Path(job.output + ".error"), what, side)
-    if code == _SCRIPT_FAILED and meta is not None:
+    described = meta is not None and (meta.error is not None or "script" in meta.timings)
+    if code == _SCRIPT_FAILED and meta is not None and described:
         raise _script_failed(meta, what, python, side)
-    if code != 0 or (job.kind != "force" and (meta is None or "script" not in meta.timings)):
+    if code != 0 or (job.kind != "force" and not described):
         steps = _steps(_captured(output))
         raise CaptureFailed(
             f"the process of the {what} {_ending(code)}; captured {steps}" + _quoted(printed.last_line()),
@@ -395,15 +396,14 @@ class _Stepped(msgspec.Struct):
 def _captured(output: Path) -> int:
     """Complete steps in a partial trace, whose meta.json may not have been brought up to date."""
     meta = _meta(output)
-    steps = meta.steps if meta is not None else 0
+    steps: list[int] = [meta.steps if meta is not None else 0]
     decoder = msgspec.json.Decoder(_Stepped)
     try:
         with open(_partial(output) / "events.jsonl", "rb") as lines:
-            for line in lines:
-                steps = max(steps, decoder.decode(line).step)
+            steps += (decoder.decode(line).step for line in lines)
     except (OSError, msgspec.MsgspecError):
-        return steps  # the last line may be cut off; what stood before it counts
-    return steps
+        return max(steps)  # the last line may be cut off; what stood before it counts
+    return max(steps)
 
 
 def _steps(count: int) -> str:

@@ -149,6 +149,8 @@ class Recorder(Session):
         file, line = self.source.here()
         parameters = [p for p in map(self.parameter_name, inputs) if p is not None]
         read = [self.item("", t, f"{name} in {self.here or 'the loop'}") for t in inputs]
+        if self._first is not None and read:
+            read[0] = Item("", self._first, self._refs[self._first])
         event = OpEvent(
             next(self._ids), self.step, "train", name, self.stack[-1].id if self.stack else None, self.here, file, line,
             [item.vid for item in read], [item.ref.shape for item in read], parameters,

@@ -63,6 +63,7 @@ class Session:
         self._paths: dict[int, str] = {}
         self._keep: list[Any] = []
         self._ready = False
+        self._first: int | None = None
         self._names: dict[int, str] = {}
 
     # What adapters tell ---------------------------------------------------------------------------------------
@@ -111,8 +112,11 @@ class Session:
         """Whether functional ops are wanted now."""
         return self._ready and not (self.busy or self.finished or self.in_backward)
 
-    def op(self, name: str, inputs: list[Any], outputs: Any, *, view: bool, inplace: bool, reduction: int) -> Any:
-        """A functional op ran; its output may come back changed."""
+    def op(
+        self, name: str, inputs: list[Any], outputs: Any, *, view: bool, inplace: bool, reduction: int, first: int | None = None
+    ) -> Any:
+        """A functional op ran; its output may come back changed. `first` is what its first input was, if it changed it."""
+        self._first = first
         return self._on_op(name, inputs, outputs, view, inplace, reduction)
 
     def batch(self, loader: Any, batch: Any) -> Any:

@@ -34,16 +34,16 @@ def judged_records(forced: Forced, options: Any) -> list[Judged]:
     rtol, atol = getattr(options, "rtol", None), getattr(options, "atol", None)
     outputs: dict[int, float] = {}
     for record in forced.measured:
-        if record.kind in ("root", "output"):
-            outputs[record.step] = max(outputs.get(record.step, 0.0), record.scale) if record.kind == "root" else outputs.get(record.step, 0.0)
+        if record.kind == "root":
+            outputs[record.step] = max(outputs.get(record.step, 0.0), record.scale)
     judged = []
     for record in forced.measured:
         noise = floor(record)
         if record.kind == "loss":
             made_of = max(record.scale, outputs.get(record.step, 0.0))
             noise = max(noise, SCALAR * record.unit * made_of)
-        if record.kind in ("given", "parameter-gradient"):
-            noise = max(noise, 1e-30)
+        if record.kind == "gradient" and not record.path:
+            noise = max(noise, 2 * SCALAR * record.unit * record.scale)
         found = ratio(record.error, noise)
         if rtol is not None and atol is not None:
             flagged = record.worst > atol + rtol * record.scale

@@ -58,10 +58,38 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
         if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
             _merge(found, key, finding)
-    findings = list(found.values())
+    findings = _untied(list(found.values()), reference, candidate)
     findings += _optimizer(judged, reference, candidate)
     findings += _buffers(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
+
+
+def _untied(findings: list[Finding], reference: Trace, candidate: Trace) -> list[Finding]:
+    """One tensor of the reference that the candidate holds as several: a fault of structure, and its echoes go."""
+    holders: dict[str, list[str]] = defaultdict(list)
+    for pair in (candidate.meta.mapping or {}).get("pairs", []):
+        if pair["transform"] in ("same", "reshape", "transpose"):
+            holders[pair["reference"]].append(pair["candidate"])
+    mine, theirs = _Names(reference), _Names(candidate)
+    kept, found = list(findings), []
+    for parameter in reference.parameters:
+        several = holders.get(parameter.name, [])
+        if not parameter.trainable or len(parameter.names) < 2 or len(several) < 2:
+            continue
+        owners = {name.rpartition(".")[0] for name in parameter.names}
+        echoes = [f for f in kept if f.reference and (f.reference.path in owners or f.reference.path in parameter.names)]
+        kept = [f for f in kept if f not in echoes]
+        r, c = mine.place(parameter.names[-1]), theirs.place(several[-1])
+        text = (
+            f"{' and '.join(parameter.names)} are one tied parameter in the reference; the candidate holds "
+            f"{' and '.join(several)} as separate parameters"
+        )
+        finding = Finding("tied-parameter", "structure", "fault", "introduced", None, None, r, c, None, None, None, text)
+        evidence = next((f for f in echoes if f.stage == "backward"), None)
+        finding.cause = Cause("the parameters are not shared", 0.97, evidence.message if evidence else "")
+        finding.fix = f"tie them: let {several[-1]} be the same Parameter as {several[0]}"
+        found.append(finding)
+    return found + kept
 
 
 def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:

@@ -43,6 +43,8 @@ class Flow:
         self.calls: dict[int, CallEvent] = {}
         self.ops: dict[int, OpEvent] = {}
         self._made: dict[tuple[int, int], OpEvent] = {}
+        self._constants: dict[int, bool] = {}
+        self._fixed: dict[int, bool] = {}
         for event in candidate.events:
             if isinstance(event, CallEvent):
                 self.calls[event.id] = event
@@ -101,9 +103,19 @@ class Flow:
     def first_reference(self, record: Measured, limit: float) -> ForcedOp | None:
         """The first op of the reference, in the piece before a boundary, whose value the candidate does not have."""
         ops, _ = self.behind(record.tag, limit)
-        ops = [op for op in ops if op.shape or True]
-        real = [op for op in ops if not op.view]
-        return (real or ops or [None])[0]  # type: ignore[list-item]
+        real = [op for op in ops if op.floating and not op.view and not self._constant(op)]
+        return next(iter(real or [op for op in ops if op.floating] or ops), None)
+
+    def _constant(self, op: ForcedOp) -> bool:
+        """Whether nothing but shapes and constants enters an op."""
+        known = self._constants.get(op.id)
+        if known is None:
+            makers = [self.producer.get(tag) for tag in op.inputs]
+            known = self._constants[op.id] = all(
+                maker is not None and tag not in self.boundary and self._constant(maker)
+                for maker, tag in zip(makers, op.inputs, strict=True)
+            )
+        return known
 
     def candidate_piece(self, record: Measured, limit: float) -> list[CandidateOp]:
         """The candidate's ops before the same boundary that have no counterpart by value, in order."""
@@ -121,9 +133,17 @@ class Flow:
             found[op.id] = op
             todo += op.inputs
         ordered = sorted(found.values(), key=lambda o: o.id)
-        return [CandidateOp(o.name, o.path, o.file, o.line, o.shapes, o.id) for o in ordered if not o.view] or [
-            CandidateOp(o.name, o.path, o.file, o.line, o.shapes, o.id) for o in ordered
-        ]
+        floating = [o for o in ordered if any("float" in item.ref.dtype for item in o.outputs)]
+        real = [o for o in floating if not o.view and not self._unchanging(o)]
+        return [CandidateOp(o.name, o.path, o.file, o.line, o.shapes, o.id) for o in real or floating or ordered]
+
+    def _unchanging(self, op: OpEvent) -> bool:
+        """The same as `_constant`, for an op of the candidate."""
+        known = self._fixed.get(op.id)
+        if known is None:
+            makers = [self._made.get((op.step, vid)) for vid in op.inputs]
+            known = self._fixed[op.id] = all(maker is not None and self._unchanging(maker) for maker in makers)
+        return known
 
     def _start(self, record: Measured) -> list[int]:
         if record.kind == "loss":

@@ -73,7 +73,7 @@ def _measured(finding: Finding) -> str:
         if finding.floor is not None:
             text += f" where rounding explains {finding.floor:.1e}"
         if finding.ratio is not None:
-            text += f", {finding.ratio:.3g} times that"
+            text += f", {finding.ratio:,.0f} times that" if finding.ratio >= 10 else f", {finding.ratio:.1f} times that"
     return text
 
 
@@ -84,7 +84,9 @@ def _block(finding: Finding) -> Iterable[Text]:
     line.append(f" against {_place(finding.reference)}")
     yield line
     yield Text(f"      {_measured(finding)}")
-    if finding.message:
+    if finding.message and not safe(finding.message).startswith(
+        _place(finding.candidate)
+    ):  # else it says the lines above again
         yield Text(f"      {safe(finding.message)}")
     values = [p.value for p in (finding.reference, finding.candidate) if p is not None]
     if any(value is not None for value in values):
@@ -123,11 +125,22 @@ def _sentence(finding: Finding) -> Text:
 
 
 def _stages(comparison: Comparison) -> Iterable[Text]:
-    """The table of stages, those that neither script has left out."""
+    """The table of stages; those that were left out, or that neither script has, share a line."""
     yield Text("Compared:", style="bold")
+    left_out: dict[str, list[str]] = {}
     for name in (*STAGES, *(set(comparison.stages) - set(STAGES))):
         stage = comparison.stages.get(name)
-        if stage is None or stage.status == "absent":
+        if stage is None:
+            continue
+        if stage.status in ("absent", "skipped"):
+            why = (
+                "in neither script"
+                if stage.status == "absent"
+                else f"skipped, {stage.note}"
+                if stage.note
+                else "skipped"
+            )
+            left_out.setdefault(why, []).append(name)
             continue
         line = Text(f"  {safe(name):16}")
         line.append(f"{safe(stage.status):13}", style=COLORS.get(stage.status, ""))
@@ -138,9 +151,8 @@ def _stages(comparison: Comparison) -> Iterable[Text]:
         line.append(safe(stage.note or ""))
         line.rstrip()
         yield line
-    absent = [name for name, stage in comparison.stages.items() if stage.status == "absent"]
-    if absent:
-        yield Text(f"  in neither script: {', '.join(map(safe, absent))}")
+    for why, names in left_out.items():
+        yield Text(f"  {safe(why)}: {', '.join(map(safe, names))}")
 
 
 def _unaligned(comparison: Comparison) -> Iterable[Text]:

@@ -42,7 +42,7 @@ class MixerLayer(nn.Cell):
 
     def construct(self, x):
         y = self.token_norm(x).transpose(0, 2, 1)
-        y = self.token_mlp(y).transpose(0, 2, 1)
+        y = ops.transpose(self.token_mlp(y), (0, 2, 1))
         x = x + self.token_scale * y
         y = self.channel_mlp(self.channel_norm(x))
         return x + self.channel_scale * y

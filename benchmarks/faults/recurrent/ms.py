@@ -72,4 +72,4 @@ for it in range(4):
     loss, grads = value_and_grad(tokens, target)
     grads = tuple(ops.clamp(grad, -0.05, 0.05) for grad in grads)
     opt(grads)
-    print("iteration %d, loss: %.7f" % (it, loss.asnumpy()))
+    print(f"iteration {it}, loss: {loss.asnumpy():.7f}")

@@ -61,4 +61,4 @@ for it in range(4):
     loss.backward()
     torch.nn.utils.clip_grad_value_(model.parameters(), 0.05)
     opt.step()
-    print("iteration %d, loss: %.7f" % (it, loss.item()))
+    print(f"iteration {it}, loss: {loss.item():.7f}")

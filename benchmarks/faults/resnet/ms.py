@@ -40,7 +40,6 @@ class ResNet(nn.Cell):
         super().__init__()
         self.stem = conv3x3(3, 12)
         self.stem_norm = nn.BatchNorm2d(12)
-        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, pad_mode="pad", padding=1)
         self.stage1 = nn.SequentialCell(ResidualBlock(12, 12), ResidualBlock(12, 12))
         self.stage2 = nn.SequentialCell(ResidualBlock(12, 24, 2), ResidualBlock(24, 24))
@@ -48,7 +47,7 @@ class ResNet(nn.Cell):
         self.head = nn.Dense(32, num_classes)
 
     def construct(self, x):
-        x = self.relu(self.stem_norm(self.stem(x)))
+        x = ops.relu(self.stem_norm(self.stem(x)))
         x = self.maxpool(x)
         x = self.stage1(x)
         x = self.stage2(x)

@@ -196,6 +196,8 @@ class TorchAdapter:
         if name.startswith("__get") or name.startswith("__set__"):
             return func(*args, **kwargs)
         args, kwargs = session.arguments(func, args, kwargs) if hasattr(session, "arguments") else (args, kwargs)
+        inplace = is_inplace(name)
+        first = self.tag(args[0]) if inplace and args and torch.is_tensor(args[0]) else None
         drawn = random_call(name, func, args, kwargs, self)
         result = drawn if drawn is not None else func(*args, **kwargs)
         if not (torch.is_tensor(result) or isinstance(result, (tuple, list))):
@@ -204,7 +206,7 @@ class TorchAdapter:
         if not any(True for _ in tensors_in(result, torch.is_tensor)):
             return result
         return session.op(
-            name, inputs, result, view=name in VIEWS, inplace=is_inplace(name), reduction=reduction_of(name, inputs, result)
+            name, inputs, result, view=name in VIEWS, inplace=inplace, reduction=reduction_of(name, inputs, result), first=first
         )
 
     # Describing -----------------------------------------------------------------------------------------------

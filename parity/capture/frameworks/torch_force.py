@@ -17,7 +17,8 @@ class _Boundary(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, values: np.ndarray, arrived: Callable[[Any], Any] | None) -> Any:
         ctx.arrived = arrived
-        return torch.from_numpy(np.array(values)).to(dtype=x.dtype, device=x.device).reshape(x.shape)
+        fresh = np.array(values).reshape(tuple(x.shape))
+        return torch.from_numpy(fresh).to(dtype=x.dtype, device=x.device)
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:  # type: ignore[override]

@@ -1,0 +1,69 @@
+"""Every shipped case gets the verdict and the findings that its `case.toml` asks for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Parity
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EXITS = {"match": 0, "diverged": 1, "inconclusive": 3}
+CASES = sorted(path.parent for path in (ROOT / "cases").glob("*/case.toml"))
+
+
+def arguments(case: dict[str, Any]) -> list[str]:
+    """The words of the command line that a case asks for, after the two scripts."""
+    words = ["--steps", str(case.get("steps", 3)), "--timeout", str(case.get("timeout", 300))]
+    for side in ("reference", "candidate"):
+        if own := case.get(f"{side}_args"):
+            words += [f"--{side}-args", " ".join(f"'{word}'" for word in own)]
+    return [*words, "--", *case.get("args", [])]
+
+
+def fits(finding: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether a finding is what a case expects; a value is compared where the finding carries one."""
+    stages = expected["stage"] if isinstance(expected["stage"], list) else [expected["stage"]]
+    place = finding["candidate"] or {}
+    if finding["stage"] not in stages or place.get("path") != expected["candidate"]:
+        return False
+    if finding["kind"] != expected.get("kind", finding["kind"]):
+        return False
+    for side, value in expected.get("value", {}).items():
+        found = (finding[side] or {}).get("value")
+        if found is not None and found != value:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda path: path.name)
+def test_case(folder: Path, parity: Parity, request: pytest.FixtureRequest) -> None:
+    case = tomllib.loads((folder / "case.toml").read_text(encoding="utf-8"))
+    if case.get("xfail"):
+        request.applymarker(pytest.mark.xfail(reason=case["xfail"]))
+    scripts = (folder / case["reference"], folder / case["candidate"])
+    done = parity("compare", *scripts, "--format", "json", *arguments(case))
+    found = done.document
+    assert found["verdict"] == case["verdict"], found.get("headline", found)
+    assert done.code == EXITS[case["verdict"]]
+    faults = [f for f in found["findings"] if f["severity"] == "fault" and f["status"] != "propagated"]
+    expected = case.get("expect", [])
+    for wanted in expected:
+        assert any(fits(finding, wanted) for finding in faults), f"{wanted} is not among {faults}"
+    if expected:
+        assert fits(found["findings"][found["first"]], expected[0]), found["headline"]
+    if case["verdict"] == "match":
+        assert faults == []
+        assert found["first"] is None
+
+
+def test_there_are_cases() -> None:
+    verdicts = [tomllib.loads((case / "case.toml").read_text(encoding="utf-8"))["verdict"] for case in CASES]
+    assert len(verdicts) >= 10
+    assert verdicts.count("match") >= 4
