@@ -79,16 +79,10 @@ class TestTerminal:
             finding(evil, severity="warning", message=evil),
         ]
         side = Side([evil], evil, evil, evil, 3, [evil])
-        text = render(
-            comparison(
-                findings,
-                headline=evil,
-                unaligned=Unaligned([evil], [evil]),
-                reference=side,
-                candidate=side,
-                stages={evil: Stage(evil, 1, 2, 1, evil), "data": Stage("skipped", note=evil)},
-            )  # fmt: skip
-        ).plain
+        stages = {evil: Stage(evil, 1, 2, 1, evil), "data": Stage("skipped", note=evil)}
+        unaligned = Unaligned([evil], [evil])
+        changed = {"stages": stages, "unaligned": unaligned, "reference": side, "candidate": side}
+        text = render(comparison(findings, headline=evil, **changed)).plain
         for char in evil:
             assert char.isprintable() or char == "\n" or char not in text
         assert "\\x1b[2J" in text

@@ -46,10 +46,11 @@ def layout(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int
     Where several fit the shapes, the values decide.
 
     Returns:
-        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, (*axes, -1, *shape)), None where the sizes differ.
+        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, (*axes, -1, *shape)), (`"spread"`, axes) where the candidate
+        repeats a tensor along axes, None where nothing fits.
     """
     if candidate.size != reference.size:
-        return None
+        return _spread(candidate, reference)
     if candidate.shape == reference.shape:
         best: tuple[float, tuple[str, tuple[int, ...]]] = (distance(candidate, reference), ("same", ()))
     else:
@@ -64,8 +65,19 @@ def layout(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int
     return best[1]
 
 
-def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]]) -> np.ndarray:
-    """Rearranges as `layout` found.
+def _spread(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int, ...]] | None:
+    """Whether the candidate repeats the reference's tensor along axes where that has length 1."""
+    if candidate.ndim != reference.ndim:
+        return None
+    axes = tuple(i for i, (a, b) in enumerate(zip(candidate.shape, reference.shape, strict=True)) if a != b)
+    if any(reference.shape[i] != 1 for i in axes):
+        return None
+    first = candidate[tuple(slice(0, 1) if i in axes else slice(None) for i in range(candidate.ndim))]
+    return ("spread", axes) if np.array_equal(np.broadcast_to(first, candidate.shape), candidate) else None
+
+
+def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]], *, gradient: bool = False) -> np.ndarray:
+    """Rearranges as `layout` found. A gradient at a repeated tensor is summed over its copies.
 
     Raises:
         ValueError: The tensor has other axes than the one for which the layout was found.
@@ -73,6 +85,10 @@ def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]]) -> np.ndarray:
     kind, detail = how
     if kind == "view":
         return values.reshape(detail)
+    if kind == "spread":
+        if gradient:
+            return values.sum(axis=detail, keepdims=True)
+        return values[tuple(slice(0, 1) if i in detail else slice(None) for i in range(values.ndim))]
     if kind == "permute":
         split = detail.index(-1)
         return values.transpose(detail[:split]).reshape(detail[split + 1 :])

@@ -391,7 +391,7 @@ class Forcer(Session):
             mine = self._read(gradient)
             if value.gradient is None:
                 return gradient
-            theirs = lay(value.gradient, how)
+            theirs = lay(value.gradient, how, gradient=True)
             self.measure(key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag)
             self._touched.add(frame.path)
             new = self.adapter.make(self._moved(theirs, value.unit), gradient)

@@ -145,6 +145,8 @@ def _forward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[ob
         c.file, c.line = flow.nearest_line(record, c.path)
         if c.file is None:
             c = theirs.place(c.path)
+    elif op is not None and not mine.leaf(op.path) and theirs.leaf(other.path):
+        c.path = other.path.rpartition(".")[0]
     name = op.name if op else other.name if other else None
     message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
     finding = _finding(item, stage, name, r, c, message)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 
 @lru_cache(maxsize=4096)
@@ -18,8 +21,15 @@ def _signature(function: Any) -> inspect.Signature | None:
 
 def plain(value: Any, is_tensor: Callable[[Any], bool], depth: int = 2) -> Any:
     """A value as JSON can hold it: primitives as they are, the rest by a short description."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or type(value) in (bool, int, float, str):
         return value
+    if isinstance(value, np.generic):
+        return plain(value.item(), is_tensor, depth)
+    if isinstance(value, enum.Enum):
+        return str(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
     if is_tensor(value):
         return f"tensor{tuple(value.shape)}"
     if isinstance(value, (list, tuple)) and depth and len(value) <= 16:

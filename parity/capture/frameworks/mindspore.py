@@ -369,7 +369,11 @@ class MindSporeAdapter:
 
     def on_gradient(self, tensor: Any, callback: Callable[[Any], None]) -> None:
         if tensor.dtype in (mindspore.float32, mindspore.float16, mindspore.bfloat16, mindspore.float64):
-            tensor.register_hook(callback)
+            try:
+                tensor.register_hook(callback)
+            except RuntimeError as error:
+                if "requires grad is false" not in str(error):
+                    raise
 
     def key(self, tensor: Any) -> int:
         return int(tensor.data_ptr())
