@@ -80,7 +80,7 @@ class _Run:
         self.errors: list[ParityError] = []
 
     def compare(self) -> Comparison:
-        from parity.compare.judge import judge  # not needed, and not loaded, before both sides are captured
+        from parity.diagnose.judge import judge  # not needed, and not loaded, before both sides are captured
 
         options = self.request.options
         self._clear()
@@ -98,7 +98,9 @@ class _Run:
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
         if self.errors:
+            failed = self.errors[0].message.partition("\n")[0]
             comparison.verdict, comparison.first = "error", None
+            comparison.headline = f"{failed}; until then: {comparison.headline}"
         text = dumps(document(comparison, details=True))
         (self.folder / "comparison.json").write_text(text, encoding="utf-8")
         if self.errors:

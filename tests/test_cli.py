@@ -180,6 +180,7 @@ class TestScriptsThatFail:
         written = json.loads((parity.folder / "out.json").read_text())
         assert written["verdict"] == "error"
         assert written["first"] is None
+        assert "captured 2 steps; until then: " in written["headline"]
         assert written["stages"]["forward"]["compared"] > 0
         assert (parity.folder / "kept" / "comparison.json").is_file()
 

@@ -65,6 +65,17 @@ class TestTerminal:
         assert "Not aligned" not in text
         assert text.startswith("match\n\nCompared:\n")
 
+    def test_a_fault_without_a_place(self) -> None:
+        place, message = Place(""), "one side made fewer steps"
+        changes = {"reference": place, "candidate": place, "message": message, "error": None, "op": None}
+        only = finding("", stage="training", **changes)
+        text = render(
+            comparison([only], first=None, verdict="error", stages={"training": Stage("diverged", diverged=1)})
+        )
+        lines = text.plain.split("\n")
+        assert lines[2:5] == ["Introduced (1):", "  one side made fewer steps", "      training, step 0"]
+        assert "  training        diverged     1 diverged" in lines
+
     def test_numbers_that_are_not_there(self) -> None:
         text = render(comparison([finding("x", error=None, floor=None, ratio=None, op=None, step=None)])).plain
         assert "      forward\n" in text

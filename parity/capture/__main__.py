@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from parity.capture.job import Job
-from parity.capture.run import Outcome, on_import, run_script
+from parity.capture.run import SEED, Outcome, on_import, run_script
 from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.errors import ParityError
@@ -42,8 +42,10 @@ class _Frameworks:
     def _add(self, adapter: Any) -> None:
         self.adapters.append(adapter)
         if self.session is not None:
+            if self.session.adapter is None:
+                self.session.adapter = adapter
             adapter.install(self.session)
-            adapter.seed(1)
+            adapter.seed(SEED)
 
     def follow(self, session: Session) -> None:
         """From now on the adapters tell this session."""

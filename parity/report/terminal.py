@@ -23,7 +23,8 @@ def render(comparison: Comparison) -> Text:
         lines += [Text(), *_block(first)]
     others = [finding for finding in faults if finding is not first]
     if others:
-        lines += [Text(), Text(f"Introduced besides ({len(others)}):", style="bold")]
+        besides = "Introduced besides" if first is not None else "Introduced"
+        lines += [Text(), Text(f"{besides} ({len(others)}):", style="bold")]
         for finding in others:
             lines += _block(finding)
     lines += _propagated(comparison.findings)
@@ -79,15 +80,18 @@ def _measured(finding: Finding) -> str:
 
 def _block(finding: Finding) -> Iterable[Text]:
     """One fault: both places, the numbers, the words, cause and fix."""
-    line = Text("  ")
-    line.append(_place(finding.candidate), style="bold")
-    line.append(f" against {_place(finding.reference)}")
-    yield line
-    yield Text(f"      {_measured(finding)}")
-    if finding.message and not safe(finding.message).startswith(
-        _place(finding.candidate)
-    ):  # else it says the lines above again
-        yield Text(f"      {safe(finding.message)}")
+    message = safe(finding.message)
+    if any(place is not None and (place.path or place.file) for place in (finding.reference, finding.candidate)):
+        line = Text("  ")
+        line.append(_place(finding.candidate), style="bold")
+        line.append(f" against {_place(finding.reference)}")
+        yield line
+        yield Text(f"      {_measured(finding)}")
+        if message and not message.startswith(_place(finding.candidate)):  # else it says the lines above again
+            yield Text(f"      {message}")
+    else:
+        yield Text(f"  {message}", style="bold")
+        yield Text(f"      {_measured(finding)}")
     values = [p.value for p in (finding.reference, finding.candidate) if p is not None]
     if any(value is not None for value in values):
         yield Text(f"      values, reference and candidate: {', '.join(safe(repr(value)) for value in values)}")
@@ -144,9 +148,8 @@ def _stages(comparison: Comparison) -> Iterable[Text]:
             continue
         line = Text(f"  {safe(name):16}")
         line.append(f"{safe(stage.status):13}", style=COLORS.get(stage.status, ""))
-        counts = f"{stage.compared} of {stage.total}" if stage.total else ""
-        if stage.diverged:
-            counts += f", {stage.diverged} diverged"
+        parts = [f"{stage.compared} of {stage.total}"] if stage.total else []
+        counts = ", ".join([*parts, f"{stage.diverged} diverged"] if stage.diverged else parts)
         line.append(f"{counts:24}")
         line.append(safe(stage.note or ""))
         line.rstrip()

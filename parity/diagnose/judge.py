@@ -55,7 +55,7 @@ def _chosen(options: Any) -> set[str]:
 
 def _step_count(reference: Trace, candidate: Trace) -> list[Finding]:
     mine, theirs = reference.meta, candidate.meta
-    if mine.steps == theirs.steps:
+    if mine.steps == theirs.steps or not (mine.complete and theirs.complete):
         return []
     message = f"the reference made {mine.steps} training steps, the candidate {theirs.steps}"
     return [
