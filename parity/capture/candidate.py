@@ -56,17 +56,21 @@ class Candidate:
         self.mapping = mapping
         self.types = {layer.path: layer.type if layer.framework else "" for layer in trace.layers}
         self.reference_types = {layer.path: layer.type if layer.framework else "" for layer in reference.layers}
+        idle = _without_gradient(trace)
         self.calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         roots = {layer.id for layer in trace.layers if layer.root}
         self.root_calls: dict[int, list[CallEvent]] = defaultdict(list)
         for call in sorted(trace.of(CallEvent), key=lambda c: c.id):
+            if any(start <= call.id <= end for start, end in idle):
+                continue
             if call.path or call.layer in roots:
                 self.calls[(call.step, call.path)].append(call)
             if call.layer in roots:
                 self.root_calls[call.step].append(call)
         self.ops: dict[int, list[OpEvent]] = defaultdict(list)
         for op in trace.of(OpEvent):
-            self.ops[op.step].append(op)
+            if not any(start <= op.id <= end for start, end in idle):
+                self.ops[op.step].append(op)
         self.gradients = {(g.step, g.call, g.item): g.ref for g in trace.of(GradEvent)}
         self.losses = {(e.step, e.backward): e.ref for e in trace.of(LossEvent)}
         self.backward: dict[tuple[int, int], dict[str, TensorRef]] = defaultdict(dict)
@@ -229,6 +233,24 @@ class Candidate:
         return None if how is None else distance(lay(value.array, how), expected)
 
 
+
+
+def _without_gradient(trace: Trace) -> list[tuple[int, int]]:
+    """Forward passes of the model that no gradient came back to, in steps that have one with gradients (a step that
+    runs its forward twice, once for the loss and once for the gradients): from their first to their last record.
+    """
+    roots = {layer.id for layer in trace.layers if layer.root}
+    reached = {(g.step, g.call) for g in trace.of(GradEvent)}
+    passes: dict[int, list[CallEvent]] = defaultdict(list)
+    for call in trace.of(CallEvent):
+        if call.layer in roots:
+            passes[call.step].append(call)
+    idle = []
+    for step, calls in passes.items():
+        used = [call for call in calls if any(s == step and call.id <= c <= call.end for s, c in reached)]
+        if used and len(used) < len(calls):
+            idle += [(call.id, call.end) for call in calls if call not in used]
+    return idle
 
 
 def _nested(path: str, types: dict[str, str]) -> bool:

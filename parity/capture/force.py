@@ -169,6 +169,7 @@ class Forcer(Session):
                 record.worst = float(np.abs(difference).reshape(-1)[where])
                 record.worst_index = tuple(int(i) for i in np.unravel_index(where, difference.shape))
                 good = np.where(bad, 0.0, wide).reshape(-1)
+                record.peak = float(np.abs(good).max())
                 square = float(np.dot(good, good))
                 if square > 0:
                     record.factor = float(np.dot(np.where(bad, 0.0, theirs).reshape(-1), good)) / square

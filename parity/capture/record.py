@@ -45,6 +45,7 @@ class Recorder(Session):
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
+        self._watched: dict[int, list[tuple[int, str]]] = {}
         self._randoms = 0
         self._batches = 0
 
@@ -127,19 +128,26 @@ class Recorder(Session):
         for name, tensor in self._tensors(output):
             item = self.item(name, tensor, f"made in {frame.path or 'the model'}")
             event.outputs.append(item)
-            self._watch(frame, name, tensor)
+            self._watch(frame, item, tensor)
         self.writer.event(event)
         self.busy = False
         return output
 
-    def _watch(self, frame: Frame, name: str, tensor: Any) -> None:
-        step, call = self.step, frame.id
+    def _watch(self, frame: Frame, item: Item, tensor: Any) -> None:
+        """Records the gradient that will arrive; one tensor may leave several layers (and takes only one hook)."""
+        step = self.step
+        places = self._watched.setdefault(item.vid, [])
+        places.append((frame.id, item.name))
+        if len(places) > 1:
+            return
 
         def arrived(gradient: Any) -> None:
             if gradient is None:
                 return
             busy, self.busy = self.busy, True
-            self.writer.event(GradEvent(step, call, name, self.store(gradient)))
+            ref = self.store(gradient)
+            for call, name in places:
+                self.writer.event(GradEvent(step, call, name, ref))
             self.busy = busy
 
         self.adapter.on_gradient(tensor, arrived)
@@ -261,6 +269,7 @@ class Recorder(Session):
         if buffers:
             self.writer.event(BufferEvent(self.step, buffers))
         self._refs.clear()
+        self._watched.clear()
         self._randoms = 0
         self.busy = False
         self.save_layers()

@@ -15,7 +15,7 @@ from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
-from parity.model import BatchEvent, CallEvent, Event, OpEvent, RandomEvent, SourceEvent, TensorRef
+from parity.model import BatchEvent, CallEvent, Event, Item, OpEvent, RandomEvent, SourceEvent, TensorRef
 from parity.trace import Trace, TraceWriter, digest_of, widen
 
 _AGREE = 1e-3
@@ -93,9 +93,9 @@ class Synchroniser(Recorder):
             args, kwargs = self.step_arguments(args, kwargs, untagged=True)
         return super()._on_enter(frame, args, kwargs)
 
-    def _watch(self, frame: Frame, name: str, tensor: Any) -> None:
+    def _watch(self, frame: Frame, item: Item, tensor: Any) -> None:
         if not self._dry:
-            super()._watch(frame, name, tensor)
+            super()._watch(frame, item, tensor)
 
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()

@@ -35,7 +35,7 @@ def judged_records(forced: Forced, options: Any) -> list[Judged]:
     outputs: dict[int, float] = {}
     for record in forced.measured:
         if record.kind == "root":
-            outputs[record.step] = max(outputs.get(record.step, 0.0), record.scale)
+            outputs[record.step] = max(outputs.get(record.step, 0.0), record.peak)
     judged = []
     for record in forced.measured:
         noise = floor(record)
@@ -43,7 +43,7 @@ def judged_records(forced: Forced, options: Any) -> list[Judged]:
             made_of = max(record.scale, outputs.get(record.step, 0.0))
             noise = max(noise, SCALAR * record.unit * made_of)
         if record.kind == "gradient" and not record.path:
-            noise = max(noise, 2 * SCALAR * record.unit * record.scale)
+            noise = max(noise, SCALAR * record.unit * record.scale)
         found = ratio(record.error, noise)
         if rtol is not None and atol is not None:
             flagged = record.worst > atol + rtol * record.scale

@@ -140,6 +140,8 @@ class MindSporeAdapter:
             session = self.session
             if isinstance(layer, _OPTIMIZERS):
                 return self._optimize(layer, call, args, kwargs)
+            if session.adapter is self and not session.stack and self._trains(layer):
+                args, kwargs = self._step_arguments(args, kwargs, 0)
             if self.is_wrapper(layer) or session.adapter is not self or not session.wants(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
@@ -200,6 +202,15 @@ class MindSporeAdapter:
         session.optimizer_ends(optimizer)
         return result
 
+    def _step_arguments(self, args: Any, kwargs: Any, drop: int) -> tuple[Any, Any]:
+        """What enters a training step, as a synchronising session wants it (the last `drop` are no data)."""
+        replace = getattr(self.session, "step_arguments", None)
+        return replace(args, kwargs, drop) if replace is not None else (args, kwargs)
+
+    def _trains(self, layer: Any) -> bool:
+        """Whether a cell makes whole training steps: it holds an optimizer."""
+        return any(isinstance(child, _OPTIMIZERS) for child in layer._cells.values())
+
     def _wrap_gradients(self) -> None:
         forward = composite._pynative_forward_run
         backward = composite._pynative_func_grad_backward
@@ -207,8 +218,7 @@ class MindSporeAdapter:
 
         @functools.wraps(forward)
         def wrapped_forward(fn: Any, sens_param: Any, *args: Any, **kwargs: Any) -> Any:
-            args, kwargs = self.session.step_arguments(args, kwargs, drop=1 if sens_param else 0) if hasattr(
-                self.session, "step_arguments") else (args, kwargs)  # fmt: skip
+            args, kwargs = self._step_arguments(args, kwargs, 1 if sens_param else 0)
             run_args, out = forward(fn, sens_param, *args, **kwargs)
             self._loss = next((t for _, t in tensors_in(out, self.is_tensor)), None)
             return run_args, out
@@ -336,12 +346,19 @@ class MindSporeAdapter:
         return bool(layer.training)
 
     def is_wrapper(self, layer: Any) -> bool:
-        return isinstance(layer, _WRAPPERS) or type(layer).__module__.startswith("mindspore.nn.wrap.")
+        return (
+            isinstance(layer, _WRAPPERS)
+            or type(layer).__module__.startswith("mindspore.nn.wrap.")
+            or self._trains(layer)
+        )
 
     def unwrap(self, layer: Any) -> Any:
         while self.is_wrapper(layer):
             inner = next((getattr(layer, n) for n in ("network", "_backbone", "_network", "fn") if hasattr(layer, n)), None)
             if not isinstance(inner, nn.Cell):
+                held = [c for c in layer._cells.values() if c is not None and not isinstance(c, _OPTIMIZERS)]
+                inner = next((c for c in held if any(True for _ in c.get_parameters())), None)
+            if inner is None:
                 break
             layer = inner
         return layer
