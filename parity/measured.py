@@ -14,7 +14,7 @@ class Measured(msgspec.Struct):
     All errors are absolute RMS distances. `error` is the candidate's distance from the float64 value; `single` the
     reference's own in float32; `probe` that of the float64 run whose forced values were moved by a unit of rounding;
     `terms` the RMS of the sum of absolute terms, where a sum may cancel; `scale` the RMS and `peak` the largest magnitude of the float64 value;
-    `n` the longest reduction in the piece before it; `unit` the candidate's unit of rounding there.
+    `n` the longest reduction in the piece before it and `rough` whether it holds a transcendental function; `unit` the candidate's unit of rounding there.
     `tag` is the identity of the value before it was forced, `forced` after; `op` the ops behind it.
     """
 
@@ -32,6 +32,7 @@ class Measured(msgspec.Struct):
     terms: float = 0.0
     scale: float = 0.0
     peak: float = 0.0
+    rough: bool = False
     n: int = 1
     unit: float = 2.0**-24
     tag: int = -1

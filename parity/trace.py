@@ -178,6 +178,7 @@ class Trace:
         self.parameters = tree.parameters
         self.events: list[Event] = [event for event in self._read_events() if not isinstance(event, TensorEvent)]
         self._locations = self._read_locations()
+        self._maps: dict[Path, np.memmap] = {}
 
     def _decode(self, name: str, kind: Any) -> Any:
         try:
@@ -230,7 +231,9 @@ class Trace:
             raise TraceError(f"{path}: tensor {ref.digest[:8]} has {nbytes} bytes, not those of {ref.dtype}{ref.shape}")
         if nbytes == 0:
             return np.zeros(ref.shape, raw)
-        return widen(np.memmap(path, raw, "r", offset, ref.shape), ref.dtype)
+        if path not in self._maps:
+            self._maps[path] = np.memmap(path, np.uint8, "r")
+        return widen(self._maps[path][offset : offset + nbytes].view(raw).reshape(ref.shape).view(np.ndarray), ref.dtype)
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written."""

@@ -28,6 +28,10 @@ _STATES = {
     "sum": ("sum", "accum"),
 }
 _LINEAR = {"linear", "addmm", "matmul"}
+_TRANSCENDENTAL = frozenset(
+    "exp log sigmoid silu tanh gelu softmax log_softmax erf pow rsqrt softplus mish hardswish elu selu celu logsumexp "
+    "sin cos logsigmoid log1p expm1 scaled_dot_product_attention lstm gru rnn_tanh".split()
+)
 
 
 class Store:
@@ -112,6 +116,7 @@ class Forcer(Session):
         self._drawn = 0
         self._op = 0
         self._n: dict[int, int] = {}
+        self._rough: set[int] = set()
         self._index: tuple[Index, dict[int, Any]] | None = None
         self._mine: Index = Index()
         self._step_ops: list[ForcedOp] = []
@@ -151,6 +156,7 @@ class Forcer(Session):
         step, kind, path, call, item = key
         wide, theirs = np.asarray(mine, np.float64), np.asarray(other, np.float64)
         record = Measured(step, stage, kind, path, call, item, candidate, event, unit=unit, tag=tag, n=self._n.get(tag, 1))
+        record.rough = tag in self._rough
         record.shape, record.candidate_shape = tuple(mine.shape), tuple(other.shape)
         record.scale = rms(wide)
         if wide.shape != theirs.shape:
@@ -442,8 +448,11 @@ class Forcer(Session):
             made = [outputs]
         elif single and record is not None:
             self._look(made[0], record)
+        rough = name.rstrip("_") in _TRANSCENDENTAL or any(t in self._rough for t in tags)
         for tensor in made:
             tag = self._retag(tensor, n)
+            if rough:
+                self._rough.add(tag)
             if record is not None:
                 record.outputs.append(tag)
         frame = self.stack[-1] if self.stack else None
@@ -665,6 +674,7 @@ class Forcer(Session):
         self.busy = True
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
         state = self.adapter.optimizer_state(optimizer)
+        states = self._states(event)
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter) or ""
             theirs = after.get(name)
@@ -673,7 +683,7 @@ class Forcer(Session):
             mine = self._read(parameter)
             key: Key = (self.step, "parameter", name, self._optimizers_seen - 1, "")
             record = self.measure(key, "optimizer", mine, theirs, candidate=event.name)
-            held_state = self._state(event, name, state.get(id(parameter), {}))
+            held_state = self._state(event.name, name, state.get(id(parameter), {}), states)
             if record is not None and self.kind == "float64":
                 self._alternatives(record, optimizer, parameter, theirs, held_state)
                 moved = mine - np.asarray(self._before[id(parameter)], np.float64)
@@ -706,21 +716,30 @@ class Forcer(Session):
         record.single = max([record.single, *(rms(mine - other) for other in outside)])
         record.alternatives["adam-epsilon"] = min(rms(theirs - other) for other in inside)
 
-    def _state(self, event: Any, name: str, state: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Measures the optimizer's state for one parameter, goes on with the candidate's, and returns it."""
-        mapping = self.candidate.mapping
+    def _states(self, event: Any) -> dict[str, dict[str, np.ndarray]]:
+        """The candidate's optimizer state by the reference's keys and parameter names."""
+        found: dict[str, dict[str, np.ndarray]] = {}
         shapes = self._shapes()
+        for key, others in _STATES.items():
+            other = next((o for o in others if any(o in s for s in event.state.values())), None)
+            if other is not None:
+                refs = {n: s[other] for n, s in event.state.items() if other in s}
+                found[key] = to_reference(self.candidate.mapping, self.candidate.arrays(refs), shapes)
+        return found
+
+    def _state(
+        self, optimizer: str, name: str, state: dict[str, Any], states: dict[str, dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Measures the optimizer's state for one parameter, goes on with the candidate's, and returns it."""
         found: dict[str, np.ndarray] = {}
         for key, tensor in state.items():
-            other = next((o for o in _STATES.get(key, ()) if any(o in s for s in event.state.values())), None)
-            if other is None:
+            theirs = states.get(key, {}).get(name)
+            if theirs is None:
                 continue
-            refs = {n: s[other] for n, s in event.state.items() if other in s}
-            theirs = to_reference(mapping, self.candidate.arrays(refs), shapes).get(name)
             mine = self._read(tensor)
-            if theirs is not None and theirs.shape == mine.shape:
+            if theirs.shape == mine.shape:
                 place: Key = (self.step, "state", name, self._optimizers_seen - 1, key)
-                self.measure(place, "optimizer", mine, theirs, candidate=event.name)
+                self.measure(place, "optimizer", mine, theirs, candidate=optimizer)
                 if distance(theirs, mine) < 1e-4:
                     found[key] = theirs
                     self.adapter.assign(tensor, self._moved(theirs, 2.0**-24))
@@ -755,6 +774,7 @@ class Forcer(Session):
         self._uses.clear()
         self._op = self._drawn = self._optimizers_seen = 0
         self._n.clear()
+        self._rough.clear()
         self.busy = False
 
     def _nearest_mine(self) -> None:
