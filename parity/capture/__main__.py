@@ -117,6 +117,7 @@ def _describe(meta: Meta, recorder: Any, outcome: Outcome) -> None:
     meta.notes = recorder.notes
     meta.mapping = getattr(recorder, "mapping", None)
     meta.unmapped = getattr(recorder, "unmapped", [])
+    meta.environment.update(recorder.facts)
     meta.environment["model_called"] = recorder.model_called
     if outcome.kind == "failed":
         meta.error = {"text": outcome.text, "summary": outcome.error}

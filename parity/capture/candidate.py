@@ -9,15 +9,25 @@ import numpy as np
 
 from parity.align.nodes import kind_of
 from parity.align.parameters import Mapping
-from parity.align.values import Index, Sketch, distance, lay, layout
+from parity.align.values import Index, Sketch, distance, lay, layout, rms
 from parity.measured import Measured
 from parity.model import (
     BufferEvent, CallEvent, GradEvent, Item, LossEvent, OpEvent, OptimizerEvent, ParameterGradEvent, TensorRef,
 )  # fmt: skip
 from parity.trace import Trace
 
+_HALF = ("float16", "bfloat16")
 UNITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
 """Half the distance from 1 to the next number, by element type; 2^-24 (float32) for all others."""
+
+
+_FAMILIES = ("relu6", "leakyrelu", "prelu", "relu", "gelu", "silu", "sigmoid", "tanh", "softmax", "maxpool", "avgpool")
+
+
+def family_of(type_name: str) -> str | None:
+    """The family of a parameterless layer's class, where it has one that both frameworks know."""
+    lower = type_name.lower().replace("swish", "silu").replace("adaptive", "")
+    return next((family for family in _FAMILIES if family in lower), None)
 
 
 def unit_of(dtype: str) -> float:
@@ -57,6 +67,7 @@ class Candidate:
         self.types = {layer.path: layer.type if layer.framework else "" for layer in trace.layers}
         self.reference_types = {layer.path: layer.type if layer.framework else "" for layer in reference.layers}
         idle = _without_gradient(trace)
+        self.half = any(item.ref.dtype in _HALF for op in reference.of(OpEvent, 0) for item in op.outputs)
         self.calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         roots = {layer.id for layer in trace.layers if layer.root}
         self.root_calls: dict[int, list[CallEvent]] = defaultdict(list)
@@ -81,6 +92,14 @@ class Candidate:
             self.optimizers[event.step].append(event)
         self.buffers = {e.step: e.values for e in trace.of(BufferEvent)}
         self.targets = self._targets(reference)
+        self.containers = self._containers(reference)
+        self._by_output: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
+        for calls in self.calls.values():
+            for call in calls:
+                read = {item.vid for item in call.inputs}
+                if len(call.outputs) == 1 and call.outputs[0].vid not in read:
+                    self._by_output[(call.step, call.outputs[0].ref.digest)].append(call)
+        self._all_types = {layer.path: layer.type for layer in trace.layers}
         self._units: dict[int, float] = {}
         for op in trace.of(OpEvent):
             if op.parent is not None:
@@ -105,6 +124,36 @@ class Candidate:
                         found[path] = Target(node.candidate, (start, stop))
                     start = stop
         return found
+
+    def _containers(self, reference: Trace) -> dict[str, list[str]]:
+        """Layers of the candidate that hold exactly the counterparts of what a reference layer holds, outermost first."""
+        pairs: dict[str, set[str]] = defaultdict(set)
+        for pair in self.mapping.pairs:
+            for name in [pair.reference] if pair.reference else pair.parts:
+                pairs[name].add(pair.candidate)
+        inside: dict[frozenset[str], list[str]] = defaultdict(list)
+        own = [name for p in self.trace.parameters if p.trainable for name in p.names]
+        for layer in sorted(self.trace.layers, key=lambda x: x.path.count(".")):
+            held = frozenset(name for name in own if layer.path and name.startswith(layer.path + "."))
+            if held:
+                inside[held].append(layer.path)
+        found: dict[str, list[str]] = {}
+        names = [name for p in reference.parameters if p.trainable for name in p.names]
+        for layer in reference.layers:
+            held = [name for name in names if layer.path and name.startswith(layer.path + ".")]
+            if held and layer.path not in self.targets and all(name in pairs for name in held):
+                same = inside.get(frozenset(set().union(*(pairs[name] for name in held))))
+                if same:
+                    found[layer.path] = same
+        return found
+
+    def same_call(self, step: int, digest: str, type_name: str, used: set[int]) -> CallEvent | None:
+        """The first unused call of a parameterless layer of the same family that made this tensor."""
+        family = family_of(type_name)
+        for call in self._by_output.get((step, digest), []) if family else []:
+            if call.id not in used and family_of(self._all_types.get(call.path, "")) == family:
+                return call
+        return None
 
     def kinds(self, path: str) -> tuple[str, list[str]]:
         """The families of a reference layer and of what corresponds to it."""
@@ -134,7 +183,9 @@ class Candidate:
         return {name: self.array(ref) for name, ref in refs.items()}
 
     def unit(self, call: CallEvent, item: Item | None = None) -> float:
-        """The coarsest unit of rounding in a call."""
+        """The coarsest unit of rounding in a call; float32's where the reference computes in nothing coarser."""
+        if not self.half:
+            return 2.0**-24
         own = unit_of(item.ref.dtype) if item is not None else 0.0
         return max(self._units.get(call.id, 0.0), own) or 2.0**-24
 
@@ -210,6 +261,21 @@ class Candidate:
                 entries[len(entries)] = (item.ref, event)
                 index.add(len(entries) - 1, Sketch(self.array(item.ref)))
         return index, entries
+
+    def scales_loss(self, step: int, scale: float) -> bool:
+        """Whether a loss that is `scale` times too large was scaled on purpose: the script made a loss scaler, or what
+        the optimizer was given is divided by the scale again.
+        """
+        if self.trace.meta.environment.get("loss_scale"):
+            return True
+        raw = self.backward.get((step, 0), {})
+        for event in self.optimizers.get(step, []):
+            for name, ref in event.given.items():
+                if name in raw:
+                    before, after = rms(self.array(raw[name])), rms(self.array(ref))
+                    if before > 0 and after > 0:
+                        return abs(before / after / scale - 1) < 0.05
+        return False
 
     def accumulated(self, reference: Trace, record: Measured) -> float | None:
         """How far this output is from the reference's own run."""

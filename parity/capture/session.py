@@ -50,6 +50,7 @@ class Session:
         self.roots: list[Any] = []
         self.held: list[Held] = []
         self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.stack: list[Frame] = []
         self.busy = False
         self.finished = False

@@ -123,6 +123,15 @@ def _finding(item: Judged, stage: str, op: str | None, r: Place, c: Place, messa
 
 
 def _forward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
+    key, finding = _forward_place(item, flow, mine, theirs)
+    half = flow.half(item.record)
+    if half is not None and finding.kind == "unexplained" and item.record.error < 64 * 2.0**-11 * item.record.scale:
+        finding.kind = "precision"
+        finding.cause = Cause(f"computed in {half}, where the reference computes in float32", 0.9)
+    return key, finding
+
+
+def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
     record = item.record
     stage = "loss" if record.kind == "loss" else "forward"
     error, noise = item.relative

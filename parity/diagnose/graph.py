@@ -156,6 +156,17 @@ class Flow:
         named = [i.vid for i in items if i.name == record.item] or [i.vid for i in items[:1]]
         return named
 
+    def half(self, record: Measured) -> str | None:
+        """The half precision in which the candidate computed a boundary's value, None where it did not."""
+        if record.unit > 2.0**-24:
+            return None
+        call = self.calls.get(record.event)
+        if call is None:
+            return None
+        made = [item.ref.dtype for op in self.ops.values() if call.id < op.id < call.end for item in op.outputs]
+        made += [item.ref.dtype for item in (call.inputs if record.kind == "input" else call.outputs)]
+        return next((dtype for dtype in made if dtype in ("float16", "bfloat16")), None)
+
     def enclosing(self, record: Measured) -> str:
         """The candidate's layer around a boundary."""
         call = self.calls.get(record.event)

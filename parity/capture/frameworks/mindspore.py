@@ -57,6 +57,7 @@ class MindSporeAdapter:
         self._wrap_iterators()
         self._replace(ops.Dropout, "__call__", functools.partialmethod(dropout, self, ops.Dropout.__call__))
         self._wrap_indexing()
+        self._wrap_loss_scalers()
         mindspore.runtime.launch_blocking()
 
     def uninstall(self) -> None:
@@ -269,6 +270,21 @@ class MindSporeAdapter:
             return session.op("getitem", [tensor], result, view=True, inplace=False, reduction=1)
 
         self._replace(Tensor, "__getitem__", wrapped)
+
+    def _wrap_loss_scalers(self) -> None:
+        """Notes that a script scales its loss, so that a scaled loss can be told from a wrong one."""
+        for name in ("StaticLossScaler", "DynamicLossScaler", "FixedLossScaleManager", "DynamicLossScaleManager"):
+            kind = getattr(mindspore.amp, name, None)
+            if kind is not None:
+                self._replace(kind, "__init__", self._scaling(kind.__init__))
+
+    def _scaling(self, init: Any) -> Any:
+        @functools.wraps(init)
+        def wrapped(this: Any, *args: Any, **kwargs: Any) -> None:
+            self.session.facts["loss_scale"] = True
+            init(this, *args, **kwargs)
+
+        return wrapped
 
     # Ops ------------------------------------------------------------------------------------------------------
 
