@@ -75,11 +75,13 @@ class ForcedOp(msgspec.Struct):
 
 
 class Forced(msgspec.Struct):
-    """A forced run. `candidate_best` gives, by step and content, the distance of a candidate's tensor to the nearest reference op."""
+    """A forced run. `candidate_best` gives, by step and content, the distance of a candidate's tensor to the nearest reference op,
+    and `candidate_moved` those that are the same only in another order of their elements."""
 
     measured: list[Measured] = []
     ops: list[ForcedOp] = []
     candidate_best: dict[str, dict[str, float]] = {}
+    candidate_moved: dict[str, list[str]] = {}
     paired: dict[str, str] = {}
     notes: list[str] = []
     precision: str = "float64"

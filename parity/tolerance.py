@@ -16,7 +16,7 @@ SCALAR = 4.0
 of the loss, and the gradient that it sends back by as much)."""
 
 ROUGH = 2.0
-"""Exponentials, sigmoids and the like are off by up to eight units in MindSpore's CPU kernels: twice the floor there."""
+"""Exponentials, sigmoids and the like are off by up to eight units in MindSpore's CPU kernels: twice the probe there."""
 
 
 def floor(record: Measured) -> float:
@@ -28,7 +28,7 @@ def floor(record: Measured) -> float:
     cancels.
     """
     units = ROUGH if record.rough else 1.0
-    probe = max(record.probe, units * record.unit * record.scale)
+    probe = units * max(record.probe, record.unit * record.scale)
     return max(record.single, probe, math.sqrt(record.n) * probe / FACTOR, record.unit * record.terms / 2)
 
 

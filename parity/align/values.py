@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -123,6 +124,10 @@ class Index:
         """Adds a tensor under a number of the caller's."""
         self._by_size.setdefault(sketch.size, []).append((key, sketch))
         self._stacked.pop(sketch.size, None)
+
+    def __iter__(self) -> Iterator[tuple[int, Sketch]]:
+        for entries in self._by_size.values():
+            yield from entries
 
     def nearest(self, sketch: Sketch) -> list[tuple[float, int, bool]]:
         """The most alike tensors of the same size.

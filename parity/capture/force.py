@@ -110,6 +110,7 @@ class Forcer(Session):
         self.store = store
         self.ops: list[ForcedOp] = []
         self.candidate_best: dict[str, dict[str, float]] = {}
+        self.candidate_moved: dict[str, list[str]] = {}
         self.paired: dict[str, str] = {}
         self._generator = np.random.default_rng([7, len(store.layouts), hash(kind) & 0xFFFF, id(self) & 0xFFFF])
         self._draws: dict[int, list[RandomEvent]] = {}
@@ -119,7 +120,9 @@ class Forcer(Session):
         self._op = 0
         self._n: dict[int, int] = {}
         self._rough: set[int] = set()
+        self._back_rough: set[int] = set()
         self._used: set[int] = set()
+        self._consumed: set[int] = set()
         self._index: tuple[Index, dict[int, Any]] | None = None
         self._mine: Index = Index()
         self._step_ops: list[ForcedOp] = []
@@ -407,12 +410,12 @@ class Forcer(Session):
             self.store.inner.add(key)
             return tensor
         record = self.measure(key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag)
-        x = frame.data
 
         def arrived(gradient: Any) -> Any:
-            return self._force_gradient(frame, name, gradient, value, how, x, tag)
+            return self._force_gradient(frame, name, gradient, value, how, tag)
 
-        new = self._put(tensor, theirs, value.unit, arrived if tensor.requires_grad else None)
+        whole = tensor.requires_grad and tag not in self._consumed
+        new = self._put(tensor, theirs, value.unit, arrived if whole else None)
         if record is not None and self.kind == "float64":
             record.forced = self._tag(new)
         return new
@@ -431,7 +434,7 @@ class Forcer(Session):
                             return True
         return False
 
-    def _force_gradient(self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, x: Any, tag: int) -> Any:
+    def _force_gradient(self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int) -> Any:
         key: Key = (self.step, "gradient", frame.path, frame.call, name)
         busy, self.busy = self.busy, True
         try:
@@ -471,6 +474,7 @@ class Forcer(Session):
         tags = [self._tag(t) for t in inputs]
         if self._first is not None and tags:
             tags[0] = self._first
+        self._consumed.update(tags)
         n = max([reduction, *(self._n.get(t, 1) for t in tags)])
         made = [t for _, t in tensors_in(outputs, self.adapter.is_tensor)]
         record = None
@@ -601,6 +605,7 @@ class Forcer(Session):
         if self.kind != "float64":
             return
         back: dict[int, int] = {}
+        rough: set[int] = set()
         forced = {r.tag: r.forced for r in self._step_records if r.forced >= 0}
         for op in reversed(self._step_ops):
             beyond = max([1, *(back.get(t, 1) for t in op.outputs if t not in forced)])
@@ -617,7 +622,9 @@ class Forcer(Session):
                 elif op.name == "embedding":
                     spread = max(1, size // max(1, int(op.shapes[-1][0]) if op.shapes[-1] else 1))
                 back[tag] = max(back.get(tag, 1), spread, beyond)
-        self._back = back
+                if op.name.rstrip("_") in _TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
+                    rough.add(tag)
+        self._back, self._back_rough = back, rough
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
@@ -808,6 +815,7 @@ class Forcer(Session):
             for record in self._step_records:
                 if record.kind == "gradient" and record.tag in forced:
                     record.n = back.get(forced[record.tag], 1)
+                    record.rough = forced[record.tag] in self._back_rough
             self._nearest_mine()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
@@ -815,14 +823,19 @@ class Forcer(Session):
         self._op = self._drawn = self._optimizers_seen = 0
         self._n.clear()
         self._rough.clear()
+        self._consumed.clear()
         self.busy = False
 
     def _nearest_mine(self) -> None:
         """For each tensor that the candidate made, how near the nearest one of the reference is."""
         index, entries = self._candidates()
         best: dict[str, float] = {}
-        for sketches in index._by_size.values():
-            for key, sketch in sketches:
-                near = self._mine.nearest(sketch)
-                best[entries[key][0].digest] = near[0][0] if near and np.isfinite(near[0][0]) else 1e9
+        moved: list[str] = []
+        for key, sketch in index:
+            near = self._mine.nearest(sketch)
+            digest = entries[key][0].digest
+            best[digest] = near[0][0] if near and np.isfinite(near[0][0]) else 1e9
+            if near and near[0][2]:
+                moved.append(digest)
         self.candidate_best[str(self.step)] = best
+        self.candidate_moved[str(self.step)] = moved

@@ -70,6 +70,7 @@ def run_forced(job: Job, frameworks: Any) -> int:
         if kind == "float64":
             forced.ops = session.ops
             forced.candidate_best = session.candidate_best
+            forced.candidate_moved = session.candidate_moved
             forced.paired = session.paired
             forced.steps = session.step
             forced.notes += session.notes

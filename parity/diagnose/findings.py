@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from parity.compare.faults import Judged
-from parity.diagnose.graph import CandidateOp, Flow, common
+from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp
 from parity.model import LayerInfo, OptimizerEvent
@@ -51,8 +51,14 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
     found: dict[object, Finding] = {}
     flagged = [j for j in judged if j.flagged]
     forward = [j for j in flagged if j.record.kind in _FORWARD]
+    culprits: dict[int, object] = {}
     for item in forward:
+        if flow.crossed(item, culprits):
+            continue
         key, finding = _forward(item, flow, mine, theirs)
+        if isinstance(key, tuple) and key[0] == "op":
+            culprits.setdefault(key[-1], key)
+            key = key[:-1]
         _merge(found, key, finding)
     for item in flagged:
         if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
@@ -134,7 +140,6 @@ def _forward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[ob
 def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
     record = item.record
     stage = "loss" if record.kind == "loss" else "forward"
-    error, noise = item.relative
     if record.kind == "output" and mine.leaf(record.path) and theirs.leaf(record.candidate):
         r, c = mine.place(record.path), theirs.place(record.candidate)
         message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
@@ -142,9 +147,7 @@ def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tu
         finding = _finding(item, stage, None, r, c, message)
         finding.cause = Cause(_about_layer(item, names), 0.3, f"{names[0]} against {names[1]}, fed the same input and weights")
         return ("layer", record.path, record.candidate), finding
-    limit = max(FACTOR * noise, 1e-6)
-    if error > 0:
-        limit = min(limit, max(error / 3, 1e-7))
+    limit = limit_of(item)
     op = flow.first_reference(record, limit)
     others = flow.candidate_piece(record, limit)
     other = others[0] if others else None
@@ -160,7 +163,7 @@ def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tu
     message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
     finding = _finding(item, stage, name, r, c, message)
     finding.cause = Cause(_about_piece(op, others), 0.4, _evidence(record.kind, record.path, record.candidate, item))
-    key: object = ("op", op.path, op.name, op.line) if op else ("candidate", c.path, c.line, name)
+    key: object = ("op", op.path, op.name, op.line, op.id) if op else ("candidate", c.path, c.line, name)
     return key, finding
 
 

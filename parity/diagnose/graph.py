@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Container
 from typing import NamedTuple
 
+from parity.compare.faults import Judged
 from parity.measured import Forced, ForcedOp, Measured
 from parity.model import CallEvent, Item, OpEvent
+from parity.tolerance import FACTOR
 from parity.trace import Trace
 
 
@@ -54,12 +57,13 @@ class Flow:
                     self._made[(event.step, item.vid)] = event
         self.losses = {(e.step, e.backward): e for e in candidate.events if type(e).__name__ == "LossEvent"}
 
-    def behind(self, tag: int, stop: float | None = None) -> tuple[list[ForcedOp], set[int]]:
+    def behind(self, tag: int, stop: float | None = None, strict: bool = False) -> tuple[list[ForcedOp], set[int]]:
         """The ops behind a value back to the boundaries.
 
         Args:
             tag: The value.
             stop: Where given, ops whose value the candidate has to within this relative distance end the walk too.
+            strict: The same elements in another order do not count as the value.
 
         Returns:
             The ops in order, and the identities of the boundaries' values that they start from.
@@ -77,7 +81,7 @@ class Flow:
                 continue
             if stop is not None and op.best is not None and op.best <= stop and not op.moved:
                 continue
-            if stop is not None and op.moved and op.best is not None and op.best <= 1e-6:
+            if stop is not None and not strict and op.moved and op.best is not None and op.best <= 1e-6:
                 continue
             found[op.id] = op
             todo += op.inputs
@@ -104,6 +108,8 @@ class Flow:
         """The first op of the reference, in the piece before a boundary, whose value the candidate does not have."""
         ops, _ = self.behind(record.tag, limit)
         real = [op for op in ops if op.floating and not op.view and not self._constant(op)]
+        if not real:
+            ops = [op for op in self.behind(record.tag, limit, strict=True)[0] if not self._constant(op)] or ops
         return next(iter(real or [op for op in ops if op.floating] or ops), None)
 
     def _constant(self, op: ForcedOp) -> bool:
@@ -119,15 +125,19 @@ class Flow:
 
     def candidate_piece(self, record: Measured, limit: float) -> list[CandidateOp]:
         """The candidate's ops before the same boundary that have no counterpart by value, in order."""
+        return self._unmatched(record, limit, set()) or self._unmatched(
+            record, limit, set(self.forced.candidate_moved.get(str(record.step), ()))
+        )
+
+    def _unmatched(self, record: Measured, limit: float, moved: set[str]) -> list[CandidateOp]:
         best = self.forced.candidate_best.get(str(record.step), {})
-        start = self._start(record)
         found: dict[int, OpEvent] = {}
-        todo = list(start)
+        todo = self._start(record)
         while todo:
             vid = todo.pop()
             op = self._made.get((record.step, vid))
             if op is None or op.id in found or any(
-                best.get(item.ref.digest, 1e9) <= limit for item in op.outputs
+                best.get(item.ref.digest, 1e9) <= limit and item.ref.digest not in moved for item in op.outputs
             ):
                 continue
             found[op.id] = op
@@ -156,6 +166,13 @@ class Flow:
         named = [i.vid for i in items if i.name == record.item] or [i.vid for i in items[:1]]
         return named
 
+    def crossed(self, item: Judged, culprits: Container[int]) -> bool:
+        """Whether an op that was blamed already stands behind this boundary too: its value entered several pieces."""
+        if item.record.kind == "output" or not culprits:
+            return False
+        ops, _ = self.behind(item.record.tag, limit_of(item), strict=True)
+        return any(op.id in culprits for op in ops)
+
     def half(self, record: Measured) -> str | None:
         """The half precision in which the candidate computed a boundary's value, None where it did not."""
         if record.unit > 2.0**-24:
@@ -180,6 +197,13 @@ class Flow:
         before = [o for o in known if o.id <= limit] or known
         chosen = max(before, key=lambda o: o.id, default=None)
         return (chosen.file, chosen.line) if chosen is not None else (None, None)
+
+
+def limit_of(item: Judged) -> float:
+    """The relative distance under which two tensors count as one in the search for a fault of this size."""
+    error, noise = item.relative
+    limit = max(FACTOR * noise, 1e-6)
+    return min(limit, max(error / 3, 1e-7)) if error > 0 else limit
 
 
 def common(paths: list[str]) -> str:
