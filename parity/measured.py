@@ -15,7 +15,8 @@ class Measured(msgspec.Struct):
     reference's own in float32; `probe` that of the float64 run whose forced values were moved by a unit of rounding;
     `terms` the RMS of the sum of absolute terms, where a sum may cancel; `scale` the RMS and `peak` the largest magnitude of the float64 value;
     `n` the longest reduction in the piece before it and `rough` whether it holds a transcendental function; `unit` the candidate's unit of rounding there.
-    `tag` is the identity of the value before it was forced, `forced` after; `op` the ops behind it.
+    `tag` is the identity of the value before it was forced, `forced` after, and `cut` tells
+    that the gradient was forced there too; `op` the ops behind it.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Measured(msgspec.Struct):
     unit: float = 2.0**-24
     tag: int = -1
     forced: int = -1
+    cut: bool = False
     mismatch: str = ""
     shape: tuple[int, ...] = ()
     candidate_shape: tuple[int, ...] = ()

@@ -98,11 +98,31 @@ def map_parameters(reference: list[Node], candidate: list[Node]) -> Mapping:
             if f"{side}:{node.path}" not in taken:
                 groups[node.signature][side].append(node)
     for mine, theirs in groups.values():
-        for i, j in assign(costs(mine, theirs, (len(reference), len(candidate)))):
+        chosen = assign(costs(mine, theirs, (len(reference), len(candidate))))
+        for i, j in _siblings_by_name(chosen, mine, theirs):
             _pair_nodes(mine[i], theirs[j], mapping, "shapes, data flow and order", _confidence(mine, theirs, i, j))
             taken |= {f"0:{mine[i].path}", f"1:{theirs[j].path}"}
     _leftovers(reference, candidate, mapping)
     return mapping
+
+
+def _siblings_by_name(chosen: list[tuple[int, int]], mine: list[Node], theirs: list[Node]) -> list[tuple[int, int]]:
+    """Pairs layers that read the same tensor on both sides by name: among those, order means nothing."""
+    groups: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for i, j in chosen:
+        r, c = mine[i].use, theirs[j].use
+        if r is not None and c is not None and r.input_vid >= 0 and c.input_vid >= 0:
+            groups[(r.input_vid, c.input_vid)].append((i, j))
+    result = list(chosen)
+    for group in groups.values():
+        if not 2 <= len(group) <= 6:
+            continue
+        rows, columns = [i for i, _ in group], [j for _, j in group]
+        likeness = np.array([[alike(mine[i].path, theirs[j].path) for j in columns] for i in rows])
+        better = assign(-likeness)
+        if sum(likeness[a, b] for a, b in better) > np.trace(likeness) + 0.1:
+            result = [pair for pair in result if pair not in group] + [(rows[a], columns[b]) for a, b in better]
+    return sorted(result)
 
 
 def _confidence(mine: list[Node], theirs: list[Node], i: int, j: int) -> float:

@@ -303,6 +303,14 @@ class Forcer(Session):
 
         if self.double and tensor.dtype.is_floating_point:
             tensor = tensor.double()
+        if self.kind == "probe" and arrived is None and tensor.requires_grad:
+
+            def arrived(gradient: Any) -> Any:
+                busy, self.busy = self.busy, True
+                moved = self.adapter.make(self._moved(self._read(gradient), unit), gradient)
+                self.busy = busy
+                return moved
+
         new = put(tensor, self._moved(values, unit), arrived)
         self._retag(new)
         return new
@@ -418,6 +426,7 @@ class Forcer(Session):
         new = self._put(tensor, theirs, value.unit, arrived if whole else None)
         if record is not None and self.kind == "float64":
             record.forced = self._tag(new)
+            record.cut = whole and value.gradient is not None
         return new
 
     def _inside(self, value: Value, mine: np.ndarray) -> bool:
@@ -606,11 +615,15 @@ class Forcer(Session):
             return
         back: dict[int, int] = {}
         rough: set[int] = set()
-        forced = {r.tag: r.forced for r in self._step_records if r.forced >= 0}
+        forced = {r.tag for r in self._step_records if r.cut}
+        through = {r.forced: r.tag for r in self._step_records if r.forced >= 0 and not r.cut}
         for op in reversed(self._step_ops):
             beyond = max([1, *(back.get(t, 1) for t in op.outputs if t not in forced)])
             size = int(np.prod(op.shape)) if op.shape else 1
-            for tag, shape in zip(op.inputs, op.shapes, strict=False):
+            for given, shape in zip(op.inputs, op.shapes, strict=False):
+                tag = given
+                while tag in through:
+                    tag = through[tag]
                 own = int(np.prod(shape)) if shape else 1
                 spread = max(1, size // max(1, own))
                 if op.name in ("linear", "matmul", "bmm", "mm", "addmm") and op.shape:

@@ -94,7 +94,7 @@ class Flow:
         while todo:
             current = todo.pop()
             record = self.before.get(current)
-            if record is not None and record.kind != "input":
+            if record is not None and record.cut:
                 continue
             if record is not None:
                 todo.append(record.forced)
