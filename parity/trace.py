@@ -233,7 +233,9 @@ class Trace:
             return np.zeros(ref.shape, raw)
         if path not in self._maps:
             self._maps[path] = np.memmap(path, np.uint8, "r")
-        return widen(self._maps[path][offset : offset + nbytes].view(raw).reshape(ref.shape).view(np.ndarray), ref.dtype)
+        return widen(
+            self._maps[path][offset : offset + nbytes].view(raw).reshape(ref.shape).view(np.ndarray), ref.dtype
+        )
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written."""

@@ -65,7 +65,11 @@ class Node:
     def signature(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of its trainable parameters, without axes of length 1, in a fixed order."""
         chosen = [p for p in self.parameters.values() if not p.buffer] or list(self.parameters.values())
-        return tuple(sorted(tuple(sorted(squeezed(p.shape))) if len(squeezed(p.shape)) == 2 else squeezed(p.shape) for p in chosen))
+        return tuple(
+            sorted(
+                tuple(sorted(squeezed(p.shape))) if len(squeezed(p.shape)) == 2 else squeezed(p.shape) for p in chosen
+            )
+        )
 
     @property
     def use(self) -> Use | None:
@@ -102,7 +106,11 @@ def build_nodes(
 
 
 def _find_uses(
-    nodes: list[Node], by_path: dict[str, int], aliases: dict[str, list[str]], calls: list[CallEvent], ops: list[OpEvent]
+    nodes: list[Node],
+    by_path: dict[str, int],
+    aliases: dict[str, list[str]],
+    calls: list[CallEvent],
+    ops: list[OpEvent],
 ) -> None:
     for call in sorted(calls, key=lambda c: c.id):
         index = by_path.get(call.path)
@@ -119,7 +127,11 @@ def _find_uses(
 
 
 def _connect(
-    nodes: list[Node], by_path: dict[str, int], aliases: dict[str, list[str]], calls: list[CallEvent], ops: list[OpEvent]
+    nodes: list[Node],
+    by_path: dict[str, int],
+    aliases: dict[str, list[str]],
+    calls: list[CallEvent],
+    ops: list[OpEvent],
 ) -> None:
     paths = {call.id: call.path for call in calls}
     reach: dict[int, frozenset[int]] = defaultdict(frozenset)
@@ -156,7 +168,8 @@ def uses(reference: Node, candidate: Node) -> tuple[Use | None, Use | None]:
     if reference.kind == candidate.kind and reference.call_use and candidate.call_use and not reference.op_use:
         return reference.call_use, candidate.call_use
     return tuple(
-        node.op_use if node.kind in ("attention", "other") else node.call_use or node.op_use for node in (reference, candidate)
+        node.op_use if node.kind in ("attention", "other") else node.call_use or node.op_use
+        for node in (reference, candidate)
     )  # type: ignore[return-value]
 
 
@@ -175,6 +188,10 @@ def projection_of(path: str) -> str | None:
     """`q`, `k` or `v` where a name says that it is that projection of an attention."""
     for word in reversed(words_in(path)[-3:]):
         for letter, stem in (("q", "quer"), ("k", "key"), ("v", "val")):
-            if word == letter or word.startswith(stem) or word in (f"w{letter}", f"{letter}w", f"to{letter}", f"{letter}proj", f"{letter}lin"):
+            if (
+                word == letter
+                or word.startswith(stem)
+                or word in (f"w{letter}", f"{letter}w", f"to{letter}", f"{letter}proj", f"{letter}lin")
+            ):
                 return letter
     return None

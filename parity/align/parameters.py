@@ -74,7 +74,9 @@ def costs(reference: list[Node], candidate: list[Node], every: tuple[int, int]) 
             kind = 0.0 if r.kind == c.kind else 0.3 if "other" in (r.kind, c.kind) else 1.0
             roles = projection_of(r.path), projection_of(c.path)
             wrong = 1.0 if None not in roles and roles[0] != roles[1] else 0.0
-            cost[i, j] = 2.0 * (1 - agreed) + 2.0 * place + 1.5 * whole + 1.0 * (1 - alike(r.path, c.path)) + kind + wrong
+            cost[i, j] = (
+                2.0 * (1 - agreed) + 2.0 * place + 1.5 * whole + 1.0 * (1 - alike(r.path, c.path)) + kind + wrong
+            )
     return cost
 
 
@@ -144,7 +146,15 @@ def _pair_nodes(r: Node, c: Node, mapping: Mapping, how: str, confidence: float)
         if chosen is not None:
             key = next(k for k, v in left.items() if v is chosen)
             del left[key]
-            _add(mapping, f"{r.path}.{key}".lstrip("."), f"{c.path}.{role}".lstrip("."), chosen, parameter, how, confidence)
+            _add(
+                mapping,
+                f"{r.path}.{key}".lstrip("."),
+                f"{c.path}.{role}".lstrip("."),
+                chosen,
+                parameter,
+                how,
+                confidence,
+            )
 
 
 def _add(
@@ -171,7 +181,7 @@ def _siblings(nodes: list[Node]) -> list[list[Node]]:
     """Groups of nodes that look like the parts of one fused projection: used close together, same parent and shapes."""
     groups: dict[Any, list[Node]] = defaultdict(list)
     for node in nodes:
-        if len(node.signature) and len(node.signature[-1]) == 2 or node.kind == "linear":
+        if (len(node.signature) and len(node.signature[-1]) == 2) or node.kind == "linear":
             groups[(node.path.rpartition(".")[0], node.signature)].append(node)
     found = []
     for group in groups.values():
@@ -206,8 +216,9 @@ def _fused(whole: list[Node], split: list[Node], mapping: Mapping, taken: set[st
             options[(rows * len(group), columns, len(group))][1].append(group)
     for node in whole:
         weight = _weight(node)
-        if weight is None or node.signature in own and sum(n.signature == node.signature for n in split) >= sum(
-            n.signature == node.signature for n in whole
+        if weight is None or (
+            node.signature in own
+            and sum(n.signature == node.signature for n in split) >= sum(n.signature == node.signature for n in whole)
         ):
             continue
         for size in (3, 2):
@@ -218,7 +229,9 @@ def _fused(whole: list[Node], split: list[Node], mapping: Mapping, taken: set[st
     for nodes, found in options.values():
         nodes.sort(key=lambda n: n.order)
         found.sort(key=lambda g: min(n.order for n in g))
-        cost = np.array([[abs(i - j) + (1 - alike(n.path, g[0].path)) for j, g in enumerate(found)] for i, n in enumerate(nodes)])
+        cost = np.array(
+            [[abs(i - j) + (1 - alike(n.path, g[0].path)) for j, g in enumerate(found)] for i, n in enumerate(nodes)]
+        )
         for i, j in assign(cost) if nodes and found else []:
             _pair_fused(nodes[i], found[j], mapping, taken, swapped)
 
@@ -226,13 +239,17 @@ def _fused(whole: list[Node], split: list[Node], mapping: Mapping, taken: set[st
 def _pair_fused(whole: Node, parts: list[Node], mapping: Mapping, taken: set[str], swapped: bool) -> None:
     sides = ("1", "0") if swapped else ("0", "1")
     letters = [projection_of(p.path) for p in parts]
-    ordered = sorted(parts, key=lambda p: (_ATTENTION.get(projection_of(p.path) or "", 0) if None not in letters else p.order))
+    ordered = sorted(
+        parts, key=lambda p: _ATTENTION.get(projection_of(p.path) or "", 0) if None not in letters else p.order
+    )
     taken.add(f"{sides[0]}:{whole.path}")
     taken.update(f"{sides[1]}:{p.path}" for p in ordered)
     how = "fused projection by shapes and names" if None not in letters else "fused projection by shapes and order"
     confidence = 0.95 if None not in letters else 0.8
     names = [p.path for p in ordered]
-    mapping.nodes.append(NodePair(names if swapped else [whole.path], [whole.path] if swapped else names, how, confidence))
+    mapping.nodes.append(
+        NodePair(names if swapped else [whole.path], [whole.path] if swapped else names, how, confidence)
+    )
     wholes = {len(squeezed(p.shape)): p for p in whole.parameters.values() if not p.buffer}
     for rank, fused in wholes.items():
         smalls = [next((p for p in n.parameters.values() if len(squeezed(p.shape)) == rank), None) for n in ordered]
@@ -302,7 +319,9 @@ def to_candidate(pair: Pair, arrays: dict[str, np.ndarray], shape: tuple[int, ..
     return values.reshape(shape)
 
 
-def to_reference(mapping: Mapping, values: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def to_reference(
+    mapping: Mapping, values: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
     """The candidate's parameters (or gradients) in the reference's names and layout; incomplete ones are left out.
 
     A reference parameter that the candidate holds more than once takes the first one.

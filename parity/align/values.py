@@ -99,7 +99,7 @@ def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]], *, gradient: bool 
 class Sketch:
     """A tensor's stand-in for searching: evenly spread elements in its own order, and moments that no order changes."""
 
-    __slots__ = ("size", "sample", "moments", "scale")
+    __slots__ = ("moments", "sample", "scale", "size")
 
     def __init__(self, values: np.ndarray) -> None:
         flat = np.asarray(values).reshape(-1)
@@ -155,5 +155,7 @@ class Index:
         gap = np.where(np.isfinite(gap), gap, np.inf)
         moved = np.where(np.isfinite(moved), moved, np.inf)
         direct = [(float(gap[i]), keys[i], False) for i in np.argsort(gap)[:6]]
-        apart = [(float(moved[i]), keys[i], True) for i in np.argsort(moved)[:2] if gap[i] > moved[i] and moved[i] < 1e-5]
+        apart = [
+            (float(moved[i]), keys[i], True) for i in np.argsort(moved)[:2] if gap[i] > moved[i] and moved[i] < 1e-5
+        ]
         return sorted(direct + apart)

@@ -12,7 +12,15 @@ from parity.align.parameters import Mapping
 from parity.align.values import Index, Sketch, distance, lay, layout, rms
 from parity.measured import Measured
 from parity.model import (
-    BufferEvent, CallEvent, GradEvent, Item, LossEvent, OpEvent, OptimizerEvent, ParameterGradEvent, TensorRef,
+    BufferEvent,
+    CallEvent,
+    GradEvent,
+    Item,
+    LossEvent,
+    OpEvent,
+    OptimizerEvent,
+    ParameterGradEvent,
+    TensorRef,
 )  # fmt: skip
 from parity.trace import Trace
 
@@ -158,7 +166,9 @@ class Candidate:
     def kinds(self, path: str) -> tuple[str, list[str]]:
         """The families of a reference layer and of what corresponds to it."""
         target = self.targets.get(path)
-        return kind_of(self.reference_types.get(path, "")), [kind_of(self.types.get(p, "")) for p in (target.paths if target else [])]
+        return kind_of(self.reference_types.get(path, "")), [
+            kind_of(self.types.get(p, "")) for p in (target.paths if target else [])
+        ]
 
     def same_function(self, path: str) -> bool:
         """Whether a reference layer and its counterpart are called for the same computation: library layers of one
@@ -221,7 +231,9 @@ class Candidate:
         gradients = [v.gradient for v in values]
         joined = np.concatenate([g for g in gradients if g is not None], -1) if None not in [
             None if g is None else 0 for g in gradients] else None  # fmt: skip
-        return Value(np.concatenate([v.array for v in values], -1), joined, values[0].path, values[-1].event, values[0].unit)
+        return Value(
+            np.concatenate([v.array for v in values], -1), joined, values[0].path, values[-1].event, values[0].unit
+        )
 
     def item_of(self, call: CallEvent, item: str, index: int) -> Value | None:
         """One output of a call."""
@@ -232,7 +244,11 @@ class Candidate:
             return None
         gradient = self.gradients.get((call.step, call.id, found.name))
         return Value(
-            self.array(found.ref), self.array(gradient) if gradient else None, call.path, call.id, self.unit(call, found)
+            self.array(found.ref),
+            self.array(gradient) if gradient else None,
+            call.path,
+            call.id,
+            self.unit(call, found),
         )
 
     def input(self, step: int, path: str, call: int, item: str, index: int) -> Value | None:
@@ -297,8 +313,6 @@ class Candidate:
         expected = reference.array(item.ref)
         how = layout(value.array, expected)
         return None if how is None else distance(lay(value.array, how), expected)
-
-
 
 
 def _without_gradient(trace: Trace) -> list[tuple[int, int]]:

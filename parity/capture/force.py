@@ -29,8 +29,35 @@ _STATES = {
 }
 _LINEAR = {"linear", "addmm", "matmul"}
 _TRANSCENDENTAL = frozenset(
-    "exp log sigmoid silu tanh gelu softmax log_softmax erf pow rsqrt softplus mish hardswish elu selu celu logsumexp "
-    "sin cos logsigmoid log1p expm1 scaled_dot_product_attention lstm gru rnn_tanh".split()
+    [
+        "exp",
+        "log",
+        "sigmoid",
+        "silu",
+        "tanh",
+        "gelu",
+        "softmax",
+        "log_softmax",
+        "erf",
+        "pow",
+        "rsqrt",
+        "softplus",
+        "mish",
+        "hardswish",
+        "elu",
+        "selu",
+        "celu",
+        "logsumexp",
+        "sin",
+        "cos",
+        "logsigmoid",
+        "log1p",
+        "expm1",
+        "scaled_dot_product_attention",
+        "lstm",
+        "gru",
+        "rnn_tanh",
+    ]
 )
 
 
@@ -101,7 +128,9 @@ class Forcer(Session):
         store: What passes share.
     """
 
-    def __init__(self, source: Source, steps: int, reference: Trace, candidate: Candidate, kind: str, base: str, store: Store) -> None:
+    def __init__(
+        self, source: Source, steps: int, reference: Trace, candidate: Candidate, kind: str, base: str, store: Store
+    ) -> None:
         super().__init__(source, steps)
         self.reference = reference
         self.candidate = candidate
@@ -161,7 +190,9 @@ class Forcer(Session):
             return record
         step, kind, path, call, item = key
         wide, theirs = np.asarray(mine, np.float64), np.asarray(other, np.float64)
-        record = Measured(step, stage, kind, path, call, item, candidate, event, unit=unit, tag=tag, n=self._n.get(tag, 1))
+        record = Measured(
+            step, stage, kind, path, call, item, candidate, event, unit=unit, tag=tag, n=self._n.get(tag, 1)
+        )
         record.rough = tag in self._rough
         record.shape, record.candidate_shape = tuple(mine.shape), tuple(other.shape)
         record.scale = rms(wide)
@@ -296,7 +327,9 @@ class Forcer(Session):
                 return tensor if np.array_equal(mine, theirs) else self.adapter.make(theirs, tensor)
             return self._put(tensor, theirs, 2.0**-24)
 
-        return replace_tensors(tuple(args), force, self.adapter.is_tensor), replace_tensors(kwargs, force, self.adapter.is_tensor)
+        return replace_tensors(tuple(args), force, self.adapter.is_tensor), replace_tensors(
+            kwargs, force, self.adapter.is_tensor
+        )
 
     def _put(self, tensor: Any, values: np.ndarray, unit: float, arrived: Any = None) -> Any:
         from parity.capture.frameworks.torch_force import put
@@ -330,7 +363,9 @@ class Forcer(Session):
             new = self.adapter.make(theirs, tensor)
             self._retag(new)
             return new
-        record = self.measure(key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag)
+        record = self.measure(
+            key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+        )
         new = self._put(tensor, theirs, value.unit)
         if record is not None and self.kind == "float64":
             record.forced = self._tag(new)
@@ -409,7 +444,9 @@ class Forcer(Session):
         tag = self._tag(tensor)
         if how is None:
             if self.kind == "float64" and not self._inside(value, mine):
-                self.measure(key, "forward", mine, value.array, candidate=value.path, event=value.event, unit=value.unit, tag=tag)
+                self.measure(
+                    key, "forward", mine, value.array, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+                )
             else:
                 self.store.inner.add(key)
             return tensor
@@ -417,7 +454,9 @@ class Forcer(Session):
         if self.kind == "float64" and kind == "output" and distance(theirs, mine) > 1e-5 and self._inside(value, mine):
             self.store.inner.add(key)
             return tensor
-        record = self.measure(key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag)
+        record = self.measure(
+            key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+        )
 
         def arrived(gradient: Any) -> Any:
             return self._force_gradient(frame, name, gradient, value, how, tag)
@@ -451,7 +490,9 @@ class Forcer(Session):
             if value.gradient is None:
                 return gradient
             theirs = lay(value.gradient, how, gradient=True)
-            self.measure(key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag)
+            self.measure(
+                key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+            )
             self._touched.add(frame.path)
             new = self.adapter.make(self._moved(theirs, value.unit), gradient)
             if self.kind == "float64" and not name.strip("0."):
@@ -509,7 +550,13 @@ class Forcer(Session):
             if record is not None:
                 record.outputs.append(tag)
         frame = self.stack[-1] if self.stack else None
-        if frame is not None and frame.data is None and inputs and frame.layer is not None and inputs[0].is_floating_point():
+        if (
+            frame is not None
+            and frame.data is None
+            and inputs
+            and frame.layer is not None
+            and inputs[0].is_floating_point()
+        ):
             frame.data = inputs[0].detach()
         outputs = self._structural(name, inputs, outputs, record)
         self.busy = False
@@ -599,7 +646,11 @@ class Forcer(Session):
             if self.kind == "float64" and mine.size == theirs.size == 1 and float(mine.reshape(-1)[0]):
                 ratio = float(theirs.reshape(-1)[0] / mine.reshape(-1)[0])
                 power = round(np.log2(ratio)) if ratio > 1.5 else 0
-                if power >= 1 and abs(ratio / 2.0**power - 1) < 0.03 and self.candidate.scales_loss(self.step, 2.0**power):
+                if (
+                    power >= 1
+                    and abs(ratio / 2.0**power - 1) < 0.03
+                    and self.candidate.scales_loss(self.step, 2.0**power)
+                ):
                     scale = self.store.scales[self.step] = 2.0**power
             if scale != 1.0:
                 theirs = theirs / scale
@@ -677,7 +728,9 @@ class Forcer(Session):
         self.busy = False
 
     def _owner(self, held: Any) -> tuple[str, float]:
-        pair = next((p for p in self.candidate.mapping.pairs if p.reference == held.names[0] or held.names[0] in p.parts), None)
+        pair = next(
+            (p for p in self.candidate.mapping.pairs if p.reference == held.names[0] or held.names[0] in p.parts), None
+        )
         name = pair.candidate if pair else ""
         calls = self.candidate.calls.get((self.step, name.rpartition(".")[0]), [])
         return name, self.candidate.unit(calls[0], calls[0].outputs[0]) if calls and calls[0].outputs else 2.0**-24
@@ -691,7 +744,10 @@ class Forcer(Session):
             for tag, shape in zip(op.inputs, op.shapes, strict=False):
                 if tag == self._tag_of_parameter(held.tensor) and shape == tuple(held.tensor.shape):
                     made = int(np.prod(op.shape)) if op.shape else 1
-                    most = max(most, made // max(1, first if op.name in _LINEAR or op.name.startswith("conv") else min(size, made)))
+                    most = max(
+                        most,
+                        made // max(1, first if op.name in _LINEAR or op.name.startswith("conv") else min(size, made)),
+                    )
         return most
 
     def _tag_of_parameter(self, tensor: Any) -> int:
@@ -747,16 +803,24 @@ class Forcer(Session):
             if record is not None and self.kind == "float64":
                 self._alternatives(record, optimizer, parameter, theirs, held_state)
                 moved = mine - np.asarray(self._before[id(parameter)], np.float64)
-                record.detail = f"{rms(moved):.6g} {rms(theirs - np.asarray(self._before[id(parameter)], np.float64)):.6g}"
+                record.detail = (
+                    f"{rms(moved):.6g} {rms(theirs - np.asarray(self._before[id(parameter)], np.float64)):.6g}"
+                )
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         self.busy = False
 
-    def _alternatives(self, record: Measured, optimizer: Any, parameter: Any, theirs: np.ndarray, state: dict[str, Any]) -> None:
+    def _alternatives(
+        self, record: Measured, optimizer: Any, parameter: Any, theirs: np.ndarray, state: dict[str, Any]
+    ) -> None:
         """Adam in other words: with the candidate's state and float32 coefficients (which is rounding), and with its
         epsilon inside the bias correction (as in Kingma and Ba 2015, section 2, and in TensorFlow).
         """
         group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
-        if type(optimizer).__name__ not in ("Adam", "AdamW") or group.get("amsgrad") or not {"exp_avg", "exp_avg_sq"} <= set(state):
+        if (
+            type(optimizer).__name__ not in ("Adam", "AdamW")
+            or group.get("amsgrad")
+            or not {"exp_avg", "exp_avg_sq"} <= set(state)
+        ):
             return
         first, second = (np.asarray(state[k], np.float64) for k in ("exp_avg", "exp_avg_sq"))
         step = float(optimizer.state[parameter]["step"])

@@ -58,7 +58,9 @@ def run_forced(job: Job, frameworks: Any) -> int:
             if kind == "float64" and base == "float64":
                 base = "float32"
                 forced.precision = "float32"
-                forced.notes.append(f"the reference does not run in float64 ({outcome.error}): it was forced in float32")
+                forced.notes.append(
+                    f"the reference does not run in float64 ({outcome.error}): it was forced in float32"
+                )
                 passes = ["float64", *["probe"] * PROBES]
                 store.clear()
                 continue
@@ -115,5 +117,3 @@ class _silence:
         for target, saved in zip((1, 2), self.saved, strict=True):
             os.dup2(saved, target)
             os.close(saved)
-
-

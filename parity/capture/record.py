@@ -104,8 +104,16 @@ class Recorder(Session):
             children = [name for name, _ in self.adapter.named_layers(layer) if name and "." not in name]
             self._layers.append(
                 LayerInfo(
-                    known, self.path(layer), type(layer).__name__, made.file, made.line, made.arguments, made.given,
-                    self.adapter.is_framework_layer(layer), children, any(layer is r for r in self.roots),
+                    known,
+                    self.path(layer),
+                    type(layer).__name__,
+                    made.file,
+                    made.line,
+                    made.arguments,
+                    made.given,
+                    self.adapter.is_framework_layer(layer),
+                    children,
+                    any(layer is r for r in self.roots),
                 )  # fmt: skip
             )
         return known
@@ -257,8 +265,17 @@ class Recorder(Session):
         index = next(i for i, known in enumerate(self.optimizers) if known is optimizer)
         self.writer.event(
             OptimizerEvent(
-                self.step, index, self._variable(optimizer, "optimizer"), type(optimizer).__name__,
-                self.adapter.optimizer_groups(optimizer), given, before, after, states, file, line,
+                self.step,
+                index,
+                self._variable(optimizer, "optimizer"),
+                type(optimizer).__name__,
+                self.adapter.optimizer_groups(optimizer),
+                given,
+                before,
+                after,
+                states,
+                file,
+                line,
             )  # fmt: skip
         )
         self.busy = False

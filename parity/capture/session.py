@@ -17,7 +17,7 @@ class StopRun(BaseException):
 class Frame:
     """A layer call in progress."""
 
-    __slots__ = ("layer", "path", "call", "id", "parent", "training", "data")
+    __slots__ = ("call", "data", "id", "layer", "parent", "path", "training")
 
     def __init__(self, layer: Any, path: str, call: int, id: int, parent: Frame | None, training: bool) -> None:
         self.layer = layer
@@ -87,7 +87,9 @@ class Session:
         self.model_called = True
         return bool(self.optimizers) and (bool(self.stack) or self.adapter.recording(layer))
 
-    def enter(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def enter(
+        self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A layer is called; its arguments may come back changed."""
         if not self._ready:
             self._find_model(layer)
@@ -114,7 +116,15 @@ class Session:
         return self._ready and not (self.busy or self.finished or self.in_backward)
 
     def op(
-        self, name: str, inputs: list[Any], outputs: Any, *, view: bool, inplace: bool, reduction: int, first: int | None = None
+        self,
+        name: str,
+        inputs: list[Any],
+        outputs: Any,
+        *,
+        view: bool,
+        inplace: bool,
+        reduction: int,
+        first: int | None = None,
     ) -> Any:
         """A functional op ran; its output may come back changed. `first` is what its first input was, if it changed it."""
         self._first = first

@@ -130,7 +130,9 @@ class Synchroniser(Recorder):
 
     def _nodes(self, memory: _Memory) -> list[Node]:
         adapter = self.adapter
-        layers = [layer for root in self.roots for _, layer in adapter.named_layers(root) if adapter.is_framework_layer(layer)]
+        layers = [
+            layer for root in self.roots for _, layer in adapter.named_layers(root) if adapter.is_framework_layer(layer)
+        ]
         types = {self.path(layer): type(layer).__name__ for layer in layers}
         return build_nodes(self.parameters, types, memory.of(CallEvent), memory.of(OpEvent))
 
@@ -340,7 +342,9 @@ class _Online:
                 if fitting:
                     self.chosen[path] = min(fitting, key=lambda n: self.mine[n].order)
                     self.free.discard(self.chosen[path])
-        old = {n.candidate[0]: n for n in self.mapping.nodes if len(n.candidate) == 1 and n.candidate[0] in self.partner}
+        old = {
+            n.candidate[0]: n for n in self.mapping.nodes if len(n.candidate) == 1 and n.candidate[0] in self.partner
+        }
         nodes = [n for n in self.mapping.nodes if n not in old.values()]
         moved: set[str] = set()
         pairs: list[Pair] = []

@@ -83,14 +83,18 @@ def _untied(findings: list[Finding], reference: Trace, candidate: Trace) -> list
         if not parameter.trainable or len(parameter.names) < 2 or len(several) < 2:
             continue
         owners = {name.rpartition(".")[0] for name in parameter.names}
-        echoes = [f for f in kept if f.reference and (f.reference.path in owners or f.reference.path in parameter.names)]
+        echoes = [
+            f for f in kept if f.reference and (f.reference.path in owners or f.reference.path in parameter.names)
+        ]
         kept = [f for f in kept if f not in echoes]
         r, c = mine.place(parameter.names[-1]), theirs.place(several[-1])
         text = (
             f"{' and '.join(parameter.names)} are one tied parameter in the reference; the candidate holds "
             f"{' and '.join(several)} as separate parameters"
         )
-        finding = Finding("tied-parameter", "structure", "fault", "introduced", None, None, r, c, None, None, None, text)
+        finding = Finding(
+            "tied-parameter", "structure", "fault", "introduced", None, None, r, c, None, None, None, text
+        )
         evidence = next((f for f in echoes if f.stage == "backward"), None)
         finding.cause = Cause("the parameters are not shared", 0.97, evidence.message if evidence else "")
         finding.fix = f"tie them: let {several[-1]} be the same Parameter as {several[0]}"
@@ -104,7 +108,9 @@ def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
 
 
 def _at(place: Place) -> str:
-    return f"{place.path or 'the model'} ({place.file}:{place.line})" if place.file else place.path or "the training loop"
+    return (
+        f"{place.path or 'the model'} ({place.file}:{place.line})" if place.file else place.path or "the training loop"
+    )
 
 
 def _numbers(item: Judged) -> str:
@@ -120,11 +126,24 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "[" + ", ".join(map(str, shape)) + "]"
 
 
-def _finding(item: Judged, stage: str, op: str | None, r: Place, c: Place, message: str, kind: str = "unexplained") -> Finding:
+def _finding(
+    item: Judged, stage: str, op: str | None, r: Place, c: Place, message: str, kind: str = "unexplained"
+) -> Finding:
     error, noise = item.relative
     finite = item.ratio if item.ratio != float("inf") else None
     return Finding(
-        item.record.mismatch or kind, stage, "fault", "introduced", item.record.step, op, r, c, error, noise, finite, message
+        item.record.mismatch or kind,
+        stage,
+        "fault",
+        "introduced",
+        item.record.step,
+        op,
+        r,
+        c,
+        error,
+        noise,
+        finite,
+        message,
     )
 
 
@@ -145,7 +164,9 @@ def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tu
         message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
         names = mine.type(record.path), theirs.type(record.candidate)
         finding = _finding(item, stage, None, r, c, message)
-        finding.cause = Cause(_about_layer(item, names), 0.3, f"{names[0]} against {names[1]}, fed the same input and weights")
+        finding.cause = Cause(
+            _about_layer(item, names), 0.3, f"{names[0]} against {names[1]}, fed the same input and weights"
+        )
         return ("layer", record.path, record.candidate), finding
     limit = limit_of(item)
     op = flow.first_reference(record, limit)
@@ -178,7 +199,11 @@ def _about_layer(item: Judged, names: tuple[str, str]) -> str:
     if item.record.mismatch:
         return f"{names[1]} gives another {item.record.mismatch} than {names[0]} for the same input and weights"
     text = f"{names[1]} does not compute what {names[0]} computes for the same input and weights"
-    if factor is not None and abs(factor - 1) > 1e-6 and item.record.error < 2 * abs(factor - 1) * item.record.scale * 1.05:
+    if (
+        factor is not None
+        and abs(factor - 1) > 1e-6
+        and item.record.error < 2 * abs(factor - 1) * item.record.scale * 1.05
+    ):
         text += f"; its output is the reference's times about {factor:.6g}"
     return text
 
@@ -187,7 +212,11 @@ def _about_piece(op: ForcedOp | None, others: list[CandidateOp]) -> str:
     shown = f"{op.name} ({op.file}:{op.line}) on shapes {_shapes(op.shapes)}" if op else None
     lines = sorted({o.line for o in others if o.line is not None})
     span = f"{others[0].file}:{lines[0]}" + (f"..{lines[-1]}" if len(lines) > 1 else "") if lines else None
-    made = f"{others[0].name} ({others[0].file}:{others[0].line}) on shapes {_shapes(others[0].shapes)}" if others else None
+    made = (
+        f"{others[0].name} ({others[0].file}:{others[0].line}) on shapes {_shapes(others[0].shapes)}"
+        if others
+        else None
+    )
     if shown and made:
         return f"the reference's {shown} has no counterpart by value in the candidate's {span}, which has {made}"
     if shown:
@@ -219,7 +248,7 @@ def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: _Names) ->
     for other in same_step:
         if other.kind in ("output", "input") and other.path == owner:
             return True
-        if any(op.path == owner or owner and op.path.startswith(owner + ".") for op in flow.behind(other.tag)[0]):
+        if any(op.path == owner or (owner and op.path.startswith(owner + ".")) for op in flow.behind(other.tag)[0]):
             return True
     return False
 
@@ -254,7 +283,9 @@ def _backward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[o
     )
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
     factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""
-    finding.cause = Cause("the forward pass agrees here, the backward pass of the code behind it does not" + factor, 0.3)
+    finding.cause = Cause(
+        "the forward pass agrees here, the backward pass of the code behind it does not" + factor, 0.3
+    )
     return ("gradient", r.path, finding.op, c.path), finding
 
 
@@ -277,14 +308,20 @@ def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list
             mine, theirs = lines.get((step, call)), others.get((step, call))
             worst = max(items, key=lambda i: i.ratio)
             r = Place(mine.name if mine else "optimizer", mine.file if mine else None, mine.line if mine else None)
-            c = Place(theirs.name if theirs else "optimizer", theirs.file if theirs else None, theirs.line if theirs else None)
+            c = Place(
+                theirs.name if theirs else "optimizer", theirs.file if theirs else None, theirs.line if theirs else None
+            )
             names = [i.record.path for i in items]
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             total = len([j for j in judged if j.record.kind == kind and (j.record.step, j.record.call) == (step, call)])
             if kind == "given":
                 what = f"the gradients that {_at(c)} is given differ from those of {_at(r)}"
                 factor = worst.record.factor
-                cause = f"what happens to gradients between backward and the optimizer (clipping, unscaling, accumulation) differs: factor {factor:.6g}" if factor else "gradients are processed differently"
+                cause = (
+                    f"what happens to gradients between backward and the optimizer (clipping, unscaling, accumulation) differs: factor {factor:.6g}"
+                    if factor
+                    else "gradients are processed differently"
+                )
             else:
                 what = f"the update by {_at(c)} differs from that by {_at(r)} for the same gradients and state"
                 cause = f"the updates' sizes are {_sizes(worst)}"
@@ -294,14 +331,20 @@ def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list
             if mild:
                 finding.kind, finding.severity = "adam-epsilon", "warning"
                 finding.message = f"{_at(c)} adds epsilon before the bias correction, {_at(r)} after it: {_numbers(worst)} at step {step}; the effect fades with the steps"
-                finding.cause = Cause("the place of epsilon in Adam", 0.95, "the update equals the one with epsilon inside")
+                finding.cause = Cause(
+                    "the place of epsilon in Adam", 0.95, "the update equals the one with epsilon inside"
+                )
             found.append(finding)
     return found
 
 
 def _sizes(item: Judged) -> str:
     sizes = item.record.detail.split()
-    return f"{sizes[0]} in the reference and {sizes[1]} in the candidate (RMS, {item.record.path})" if len(sizes) == 2 else "not known"
+    return (
+        f"{sizes[0]} in the reference and {sizes[1]} in the candidate (RMS, {item.record.path})"
+        if len(sizes) == 2
+        else "not known"
+    )
 
 
 def _adam_epsilon(item: Judged) -> bool:
@@ -321,7 +364,9 @@ def _buffers(judged: list[Judged], findings: list[Finding], mine: _Names, theirs
         r, c = mine.place(item.record.path), theirs.place(item.record.candidate)
         message = f"{_at(c)} diverges from {_at(r)} after step {item.record.step}: {_numbers(item)}"
         found[owner] = _finding(item, "metrics", None, r, c, message)
-        found[owner].cause = Cause("the running statistics are updated differently (momentum, or another variance)", 0.5)
+        found[owner].cause = Cause(
+            "the running statistics are updated differently (momentum, or another variance)", 0.5
+        )
     return list(found.values())
 
 

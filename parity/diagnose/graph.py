@@ -136,8 +136,10 @@ class Flow:
         while todo:
             vid = todo.pop()
             op = self._made.get((record.step, vid))
-            if op is None or op.id in found or any(
-                best.get(item.ref.digest, 1e9) <= limit and item.ref.digest not in moved for item in op.outputs
+            if (
+                op is None
+                or op.id in found
+                or any(best.get(item.ref.digest, 1e9) <= limit and item.ref.digest not in moved for item in op.outputs)
             ):
                 continue
             found[op.id] = op

@@ -13,7 +13,6 @@ from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
 
-
 def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any) -> Comparison:
     """Judges one pair of runs.
 
@@ -105,5 +104,3 @@ def _verdict(
         verdict, headline, first if verdict == "diverged" else None, findings, stages,
         unaligned_of(measured, reference, candidate), sides[0], sides[1], details,
     )  # fmt: skip
-
-

@@ -138,14 +138,18 @@ def tensors_in(value: Any, is_tensor: Callable[[Any], bool], prefix: str = "") -
             yield from tensors_in(getattr(value, key, None), is_tensor, f"{prefix}.{key}" if prefix else str(key))
 
 
-def replace_tensors(value: Any, replace: Callable[[str, Any], Any], is_tensor: Callable[[Any], bool], prefix: str = "") -> Any:
+def replace_tensors(
+    value: Any, replace: Callable[[str, Any], Any], is_tensor: Callable[[Any], bool], prefix: str = ""
+) -> Any:
     """The same nest with each tensor put through `replace(name, tensor)`; the nest itself where nothing changed."""
     if value is None or isinstance(value, (str, bytes, int, float, bool, complex)):
         return value
     if is_tensor(value):
         return replace(prefix, value)
     if isinstance(value, (list, tuple)):
-        items = [replace_tensors(v, replace, is_tensor, f"{prefix}.{i}" if prefix else str(i)) for i, v in enumerate(value)]
+        items = [
+            replace_tensors(v, replace, is_tensor, f"{prefix}.{i}" if prefix else str(i)) for i, v in enumerate(value)
+        ]
         if all(new is old for new, old in zip(items, value, strict=True)):
             return value
         if hasattr(value, "_fields"):
@@ -155,7 +159,9 @@ def replace_tensors(value: Any, replace: Callable[[str, Any], Any], is_tensor: C
         except TypeError:
             return value
     if isinstance(value, dict):
-        pairs = {k: replace_tensors(v, replace, is_tensor, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()}
+        pairs = {
+            k: replace_tensors(v, replace, is_tensor, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()
+        }
         if all(pairs[k] is value[k] for k in pairs):
             return value
         try:

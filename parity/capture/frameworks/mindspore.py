@@ -370,7 +370,9 @@ class MindSporeAdapter:
 
     def unwrap(self, layer: Any) -> Any:
         while self.is_wrapper(layer):
-            inner = next((getattr(layer, n) for n in ("network", "_backbone", "_network", "fn") if hasattr(layer, n)), None)
+            inner = next(
+                (getattr(layer, n) for n in ("network", "_backbone", "_network", "fn") if hasattr(layer, n)), None
+            )
             if not isinstance(inner, nn.Cell):
                 held = [c for c in layer._cells.values() if c is not None and not isinstance(c, _OPTIMIZERS)]
                 inner = next((c for c in held if any(True for _ in c.get_parameters())), None)
@@ -418,7 +420,17 @@ class MindSporeAdapter:
         return list(optimizer.parameters)
 
     def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
-        names = ("momentum", "use_nesterov", "nesterov", "dampening", "beta1", "beta2", "eps", "loss_scale", "weight_decay")
+        names = (
+            "momentum",
+            "use_nesterov",
+            "nesterov",
+            "dampening",
+            "beta1",
+            "beta2",
+            "eps",
+            "loss_scale",
+            "weight_decay",
+        )
         made = self.made(optimizer).arguments
         settings = {k: v for k, v in made.items() if isinstance(v, (int, float, bool, str))}
         for name in names:
@@ -434,7 +446,9 @@ class MindSporeAdapter:
             values = list(value) if isinstance(value, (tuple, list)) else []
             if len(values) != len(parameters) or not all(isinstance(v, Parameter) for v in values):
                 continue
-            if values[0] is parameters[0] or any(tuple(v.shape) != tuple(p.shape) for v, p in zip(values, parameters, strict=True)):
+            if values[0] is parameters[0] or any(
+                tuple(v.shape) != tuple(p.shape) for v, p in zip(values, parameters, strict=True)
+            ):
                 continue
             for parameter, state in zip(parameters, values, strict=True):
                 found[id(parameter)][key] = state

@@ -8,12 +8,70 @@ from typing import Any
 from mindspore import Tensor
 
 VIEWS = frozenset(
-    "Reshape View Transpose TransposeView TransposeExtView TransposeExt Permute ExpandDims ExpandDimsView Squeeze "
-    "Split SplitTensor SplitWithSize SplitWithSizeView SplitTensorView Chunk ChunkView Unstack UnstackExtView Slice "
-    "StridedSlice SliceExt SliceExtView Narrow NarrowView SelectExtView Cast Contiguous Copy Identity BroadcastTo "
-    "BroadcastToView ExpandAs Flatten FlattenExt Concat Stack StackExt Pad PadV3 ConstantPadND Gather GatherD "
-    "IndexSelect Index Tile RepeatInterleave ReverseV2 Roll getitem Load Depend StopGradient Clone Tril Triu "
-    "UnsqueezeView SwapAxes AsStrided Meshgrid Eye DiagonalView".split()
+    [
+        "Reshape",
+        "View",
+        "Transpose",
+        "TransposeView",
+        "TransposeExtView",
+        "TransposeExt",
+        "Permute",
+        "ExpandDims",
+        "ExpandDimsView",
+        "Squeeze",
+        "Split",
+        "SplitTensor",
+        "SplitWithSize",
+        "SplitWithSizeView",
+        "SplitTensorView",
+        "Chunk",
+        "ChunkView",
+        "Unstack",
+        "UnstackExtView",
+        "Slice",
+        "StridedSlice",
+        "SliceExt",
+        "SliceExtView",
+        "Narrow",
+        "NarrowView",
+        "SelectExtView",
+        "Cast",
+        "Contiguous",
+        "Copy",
+        "Identity",
+        "BroadcastTo",
+        "BroadcastToView",
+        "ExpandAs",
+        "Flatten",
+        "FlattenExt",
+        "Concat",
+        "Stack",
+        "StackExt",
+        "Pad",
+        "PadV3",
+        "ConstantPadND",
+        "Gather",
+        "GatherD",
+        "IndexSelect",
+        "Index",
+        "Tile",
+        "RepeatInterleave",
+        "ReverseV2",
+        "Roll",
+        "getitem",
+        "Load",
+        "Depend",
+        "StopGradient",
+        "Clone",
+        "Tril",
+        "Triu",
+        "UnsqueezeView",
+        "SwapAxes",
+        "AsStrided",
+        "Meshgrid",
+        "Eye",
+        "DiagonalView",
+    ]
 )
 """Ops that only rearrange, copy or convert: their output differs only where an input or an index does."""
 

@@ -15,7 +15,12 @@ from torch.overrides import TorchFunctionMode
 from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_ops import (
-    IGNORED, VIEWS, is_inplace, name_of, random_call, reduction_of,
+    IGNORED,
+    VIEWS,
+    is_inplace,
+    name_of,
+    random_call,
+    reduction_of,
 )  # fmt: skip
 
 _BITS = {torch.bfloat16: "bfloat16"}
@@ -206,7 +211,13 @@ class TorchAdapter:
         if not any(True for _ in tensors_in(result, torch.is_tensor)):
             return result
         return session.op(
-            name, inputs, result, view=name in VIEWS, inplace=inplace, reduction=reduction_of(name, inputs, result), first=first
+            name,
+            inputs,
+            result,
+            view=name in VIEWS,
+            inplace=inplace,
+            reduction=reduction_of(name, inputs, result),
+            first=first,
         )
 
     # Describing -----------------------------------------------------------------------------------------------
@@ -336,4 +347,3 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.adapter.function(func, args, kwargs or {})
-

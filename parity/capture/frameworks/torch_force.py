@@ -67,7 +67,9 @@ def promote(args: Any, kwargs: Any, func: Any, name: str) -> tuple[Any, Any, boo
 
     with torch._C.DisableTorchFunction():
         new = tuple(lift(a, i) for i, a in enumerate(args))
-        named = {k: lift(v, 1) for k, v in kwargs.items() if k != "out"} | {k: v for k, v in kwargs.items() if k == "out"}
+        named = {k: lift(v, 1) for k, v in kwargs.items() if k != "out"} | {
+            k: v for k, v in kwargs.items() if k == "out"
+        }
     return new, named, False
 
 
@@ -104,7 +106,11 @@ def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.nd
             found["weight"] = g.reshape(-1, g.shape[-1]).T @ x.abs().reshape(-1, x.shape[-1])
             found["bias"] = g.reshape(-1, g.shape[-1]).sum(0)
         elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and layer.padding_mode == "zeros":
-            weights = {nn.Conv1d: nn.grad.conv1d_weight, nn.Conv2d: nn.grad.conv2d_weight, nn.Conv3d: nn.grad.conv3d_weight}
+            weights = {
+                nn.Conv1d: nn.grad.conv1d_weight,
+                nn.Conv2d: nn.grad.conv2d_weight,
+                nn.Conv3d: nn.grad.conv3d_weight,
+            }
             kind = next(k for k in weights if isinstance(layer, k))
             if not isinstance(layer.padding, str) and g.dim() == layer.weight.dim():
                 found["weight"] = weights[kind](
@@ -126,6 +132,4 @@ def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.nd
             axes = [0, *range(2, x.dim())]
             normal = f.group_norm(x, layer.num_groups, None, None, layer.eps)
             found["weight"], found["bias"] = (g * normal.abs()).sum(axes), g.sum(axes)
-    return {
-        role: v.numpy() for role, v in found.items() if v is not None and getattr(layer, role, None) is not None
-    }
+    return {role: v.numpy() for role, v in found.items() if v is not None and getattr(layer, role, None) is not None}

@@ -8,11 +8,81 @@ from typing import Any
 import torch
 
 VIEWS = frozenset(
-    "view reshape view_as reshape_as flatten unflatten squeeze unsqueeze transpose permute t mT T swapaxes swapdims "
-    "movedim moveaxis expand expand_as contiguous split split_with_sizes tensor_split chunk unbind select narrow "
-    "__getitem__ detach clone to type type_as float double half bfloat16 cpu cuda alias diagonal adjoint ravel "
-    "numpy_T squeeze_ unsqueeze_ transpose_ t_ requires_grad_ repeat repeat_interleave tile stack cat concat "
-    "concatenate hstack vstack pad roll flip index_select gather broadcast_to unfold identity positive broadcast_tensors atleast_1d atleast_2d resolve_conj _to_copy new_tensor".split()
+    [
+        "view",
+        "reshape",
+        "view_as",
+        "reshape_as",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "transpose",
+        "permute",
+        "t",
+        "mT",
+        "T",
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "expand",
+        "expand_as",
+        "contiguous",
+        "split",
+        "split_with_sizes",
+        "tensor_split",
+        "chunk",
+        "unbind",
+        "select",
+        "narrow",
+        "__getitem__",
+        "detach",
+        "clone",
+        "to",
+        "type",
+        "type_as",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "cpu",
+        "cuda",
+        "alias",
+        "diagonal",
+        "adjoint",
+        "ravel",
+        "numpy_T",
+        "squeeze_",
+        "unsqueeze_",
+        "transpose_",
+        "t_",
+        "requires_grad_",
+        "repeat",
+        "repeat_interleave",
+        "tile",
+        "stack",
+        "cat",
+        "concat",
+        "concatenate",
+        "hstack",
+        "vstack",
+        "pad",
+        "roll",
+        "flip",
+        "index_select",
+        "gather",
+        "broadcast_to",
+        "unfold",
+        "identity",
+        "positive",
+        "broadcast_tensors",
+        "atleast_1d",
+        "atleast_2d",
+        "resolve_conj",
+        "_to_copy",
+        "new_tensor",
+    ]
 )
 """Ops that only rearrange, copy or convert: their output differs only where an input or an index does."""
 
@@ -129,7 +199,7 @@ def random_call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, A
         finally:
             session.busy = busy
     kind = _DRAWS.get(name)
-    if kind is None or "generator" in kwargs and kwargs["generator"] is not None:
+    if kind is None or ("generator" in kwargs and kwargs["generator"] is not None):
         return None
     if is_inplace(name):
         target = args[0]
