@@ -31,7 +31,7 @@ class Cause(msgspec.Struct):
 
 
 class Finding(msgspec.Struct):
-    """One difference. `error` and `floor` are RMS distances relative to the forced run's value, `ratio` their quotient."""
+    """One difference. `error` and `floor` are RMS distances relative to the forced value, `ratio` their quotient."""
 
     kind: str
     stage: str

@@ -11,12 +11,23 @@ import msgspec
 class Measured(msgspec.Struct):
     """The candidate's value at one boundary against what the reference's own code makes there.
 
-    All errors are absolute RMS distances. `error` is the candidate's distance from the float64 value; `single` the
-    reference's own in float32; `probe` that of the float64 run whose forced values were moved by a unit of rounding;
-    `terms` the RMS of the sum of absolute terms, where a sum may cancel; `scale` the RMS and `peak` the largest magnitude of the float64 value;
-    `n` the longest reduction in the piece before it and `rough` whether it holds a transcendental function; `unit` the candidate's unit of rounding there.
-    `tag` is the identity of the value before it was forced, `forced` after, and `cut` tells
-    that the gradient was forced there too; `op` the ops behind it.
+    All errors are absolute RMS distances.
+
+    Attributes:
+        error: The candidate's distance from the float64 value.
+        single: The reference's own in float32.
+        probe: That of the float64 run whose forced values were moved by a unit of rounding.
+        terms: RMS of the sum of absolute terms, where a sum may cancel.
+        scale: RMS of the float64 value.
+        peak: Its largest magnitude.
+        n: The longest reduction in the piece before the boundary.
+        rough: Whether that piece holds a transcendental function.
+        unit: The candidate's unit of rounding there.
+        tag: Identity of the value before it was forced; the ops behind it are found by it.
+        forced: Identity after.
+        cut: Whether the gradient was forced there too.
+        factor: The candidate's value as a multiple of the reference's, by least squares.
+        accumulated: Relative distance from the reference's own run.
     """
 
     step: int
@@ -77,8 +88,13 @@ class ForcedOp(msgspec.Struct):
 
 
 class Forced(msgspec.Struct):
-    """A forced run. `candidate_best` gives, by step and content, the distance of a candidate's tensor to the nearest reference op,
-    and `candidate_moved` those that are the same only in another order of their elements."""
+    """A forced run.
+
+    Attributes:
+        candidate_best: By step and content, the distance of a candidate's tensor to the nearest reference op.
+        candidate_moved: Those that are the same only in another order of their elements.
+        paired: Reference layers that were boundaries, and the candidate's layer there.
+    """
 
     measured: list[Measured] = []
     ops: list[ForcedOp] = []

@@ -16,7 +16,7 @@ SCALAR = 4.0
 of the loss, and the gradient that it sends back by as much)."""
 
 ROUGH = 2.0
-"""Exponentials, sigmoids and the like are off by up to eight units in MindSpore's CPU kernels: twice the probe there."""
+"""Exponentials, sigmoids and the like are off by up to eight units in MindSpore's kernels: the probe is doubled."""
 
 
 def floor(record: Measured) -> float:

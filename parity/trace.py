@@ -89,7 +89,7 @@ class TraceWriter:
         if self.partial.exists():
             shutil.rmtree(self.partial)
         (self.partial / "tensors").mkdir(parents=True)
-        self._events = open(self.partial / "events.jsonl", "wb")
+        self._events = open(self.partial / "events.jsonl", "wb")  # noqa: SIM115  (closed by finish or close)
         self._encoder = msgspec.json.Encoder()
         self._known: set[str] = set()
         self._pending: dict[str, tuple[TensorRef, np.ndarray]] = {}

@@ -162,7 +162,7 @@ def _connect(
 
 
 def uses(reference: Node, candidate: Node) -> tuple[Use | None, Use | None]:
-    """The uses of two paired nodes that compute the same: calls of layers of one kind, else ops that read the parameter."""
+    """The uses of two paired nodes that compute the same: calls of layers of one kind, else ops on the parameter."""
     if reference.kind == candidate.kind != "other" and reference.call_use and candidate.call_use:
         return reference.call_use, candidate.call_use
     if reference.kind == candidate.kind and reference.call_use and candidate.call_use and not reference.op_use:

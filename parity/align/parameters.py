@@ -164,7 +164,7 @@ def _add(
     if not any(pair.candidate == c.name for pair in mapping.pairs):
         transform = _transform(r, c)
         assert transform is not None
-        mapping.pairs.append(Pair(c.name, r.name if name not in r.names else r.name, transform, how, confidence))
+        mapping.pairs.append(Pair(c.name, r.name, transform, how, confidence))
 
 
 def _transform(r: ParameterInfo, c: ParameterInfo) -> str | None:
@@ -229,11 +229,20 @@ def _fused(whole: list[Node], split: list[Node], mapping: Mapping, taken: set[st
     for nodes, found in options.values():
         nodes.sort(key=lambda n: n.order)
         found.sort(key=lambda g: min(n.order for n in g))
-        cost = np.array(
-            [[abs(i - j) + (1 - alike(n.path, g[0].path)) for j, g in enumerate(found)] for i, n in enumerate(nodes)]
-        )
+        cost = np.array([[_unlike(n, g, len(whole), len(split)) for g in found] for n in nodes])
         for i, j in assign(cost) if nodes and found else []:
             _pair_fused(nodes[i], found[j], mapping, taken, swapped)
+
+
+_ATTENTION_WORDS = {"attn", "attention", "attend", "qkv", "mha", "proj", "atten"}
+
+
+def _unlike(whole: Node, parts: list[Node], wholes: int, splits: int) -> float:
+    """How little a fused layer and the parts of a split one look alike: by place in the models and names."""
+    place = abs(whole.rank / max(1, wholes - 1) - min(p.rank for p in parts) / max(1, splits - 1))
+    attends = bool(_ATTENTION_WORDS & set(words_in(whole.path)))
+    named = all(projection_of(p.path) for p in parts)
+    return 4 * place + (1 - alike(whole.path, parts[0].path)) + (1.0 if named and not attends else 0.0)
 
 
 def _pair_fused(whole: Node, parts: list[Node], mapping: Mapping, taken: set[str], swapped: bool) -> None:
@@ -282,7 +291,7 @@ def _leftovers(reference: list[Node], candidate: list[Node], mapping: Mapping) -
             continue
         cost = np.array(
             [
-                [(1 - alike(r.name, c.name)) + 0.5 * (role_of(r.name.rpartition(".")[2]) != role_of(c.name.rpartition(".")[2]))
+                [(1 - alike(r.name, c.name)) + 0.5 * (_role(r) != _role(c))
                  + abs(i / len(mine) - j / len(theirs)) + (5.0 if _transform(r, c) is None else 0.0)
                  for j, (_, c) in enumerate(theirs)]
                 for i, (_, r) in enumerate(mine)
@@ -295,6 +304,10 @@ def _leftovers(reference: list[Node], candidate: list[Node], mapping: Mapping) -
                 mapping.pairs.append(Pair(c.name, r.name, transform, "shape and name", 0.6))
                 if not any(c_node.path in n.candidate for n in mapping.nodes):
                     mapping.nodes.append(NodePair([r_node.path], [c_node.path], "a parameter of the same shape", 0.5))
+
+
+def _role(parameter: ParameterInfo) -> str:
+    return role_of(parameter.name.rpartition(".")[2])
 
 
 def _bag(parameter: ParameterInfo) -> tuple[int, ...]:
@@ -310,7 +323,8 @@ def to_candidate(pair: Pair, arrays: dict[str, np.ndarray], shape: tuple[int, ..
         shape: The candidate's shape.
     """
     if pair.transform == "parts":
-        return np.concatenate([arrays[name] for name in pair.parts], axis=0).reshape(shape)
+        joined: np.ndarray = np.concatenate([arrays[name] for name in pair.parts], axis=0)
+        return joined.reshape(shape)
     values = arrays[pair.reference]
     if pair.transform == "rows":
         values = values[pair.start : pair.stop]

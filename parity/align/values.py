@@ -88,7 +88,7 @@ def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]], *, gradient: bool 
         return values.reshape(detail)
     if kind == "spread":
         if gradient:
-            return values.sum(axis=detail, keepdims=True)
+            return np.asarray(values.sum(axis=detail, keepdims=True))
         return values[tuple(slice(0, 1) if i in detail else slice(None) for i in range(values.ndim))]
     if kind == "permute":
         split = detail.index(-1)
@@ -133,7 +133,7 @@ class Index:
         """The most alike tensors of the same size.
 
         Returns:
-            Up to 8 of (estimated relative distance, key, whether only up to another order of the elements), nearest first.
+            Up to 8 of (estimated relative distance, key, whether only in another order of elements), nearest first.
         """
         entries = self._by_size.get(sketch.size)
         if not entries:

@@ -134,7 +134,7 @@ class Candidate:
         return found
 
     def _containers(self, reference: Trace) -> dict[str, list[str]]:
-        """Layers of the candidate that hold exactly the counterparts of what a reference layer holds, outermost first."""
+        """Layers of the candidate that hold just the counterparts of what a reference layer holds, outermost first."""
         pairs: dict[str, set[str]] = defaultdict(set)
         for pair in self.mapping.pairs:
             for name in [pair.reference] if pair.reference else pair.parts:
@@ -148,9 +148,9 @@ class Candidate:
         found: dict[str, list[str]] = {}
         names = [name for p in reference.parameters if p.trainable for name in p.names]
         for layer in reference.layers:
-            held = [name for name in names if layer.path and name.startswith(layer.path + ".")]
-            if held and layer.path not in self.targets and all(name in pairs for name in held):
-                same = inside.get(frozenset(set().union(*(pairs[name] for name in held))))
+            mine = [name for name in names if layer.path and name.startswith(layer.path + ".")]
+            if mine and layer.path not in self.targets and all(name in pairs for name in mine):
+                same = inside.get(frozenset(set().union(*(pairs[name] for name in mine))))
                 if same:
                     found[layer.path] = same
         return found
@@ -265,7 +265,8 @@ class Candidate:
 
     def index(self, step: int) -> tuple[Index, dict[int, tuple[TensorRef, int]]]:
         """Sketches of everything that the candidate made in a step, and by their number the content and the event."""
-        index, entries = Index(), {}
+        index = Index()
+        entries: dict[int, tuple[TensorRef, int]] = {}
         seen: set[str] = set()
         made = [(op.id, op.outputs) for op in self.ops[step]]
         made += [(c.id, c.outputs) for (s, _), calls in self.calls.items() if s == step for c in calls]

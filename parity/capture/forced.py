@@ -21,9 +21,10 @@ import msgspec
 from parity.align.parameters import Mapping
 from parity.capture import run as runner
 from parity.capture.candidate import Candidate
-from parity.capture.force import Forcer, Store
+from parity.capture.force import Forcer
 from parity.capture.job import Job
 from parity.capture.source import Source
+from parity.capture.store import Store
 from parity.errors import CaptureFailed
 from parity.measured import Forced, write_forced
 from parity.trace import Trace
@@ -65,7 +66,7 @@ def run_forced(job: Job, frameworks: Any) -> int:
                 store.clear()
                 continue
             raise CaptureFailed(
-                f"the reference script failed when it was run again for the forced run: {outcome.error}\n{outcome.text}",
+                f"the reference script failed when run again for the forced run: {outcome.error}\n{outcome.text}",
                 side="reference",
                 hint="the script must be able to run twice from its start; `--free` compares without the forced run",
             )

@@ -114,7 +114,7 @@ class Recorder(Session):
                     self.adapter.is_framework_layer(layer),
                     children,
                     any(layer is r for r in self.roots),
-                )  # fmt: skip
+                )
             )
         return known
 
@@ -276,7 +276,7 @@ class Recorder(Session):
                 states,
                 file,
                 line,
-            )  # fmt: skip
+            )
         )
         self.busy = False
 

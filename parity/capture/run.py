@@ -121,9 +121,10 @@ def _forget_local_modules(folder: str) -> None:
     """Unloads modules of the script's own folder, so that a second pass starts as the first one did."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and name != "__main__" and os.path.realpath(file).startswith(folder + os.sep):
-            if "site-packages" not in file and not name.partition(".")[0] == "parity":
-                del sys.modules[name]
+        if not file or "site-packages" in file or name.partition(".")[0] in ("__main__", "parity"):
+            continue
+        if os.path.realpath(file).startswith(folder + os.sep):
+            del sys.modules[name]
 
 
 def other_threads() -> list[str]:

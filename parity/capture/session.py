@@ -1,4 +1,4 @@
-"""One run of a script: which layer is active, which step it is, what the model is called. Subclasses record or force."""
+"""One run of a script: the active layer, the step, the model and its names. Subclasses record or force."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Session:
         self._calls: Counter[int] = Counter()
         self._paths: dict[int, str] = {}
         self._keep: list[Any] = []
+        self._kept: list[Any] = []
         self._ready = False
         self._first: int | None = None
         self._names: dict[int, str] = {}
@@ -126,7 +127,7 @@ class Session:
         reduction: int,
         first: int | None = None,
     ) -> Any:
-        """A functional op ran; its output may come back changed. `first` is what its first input was, if it changed it."""
+        """A functional op ran; its output may come back changed. `first` is what it changed in place."""
         self._first = first
         return self._on_op(name, inputs, outputs, view, inplace, reduction)
 
@@ -137,7 +138,7 @@ class Session:
         return self._on_batch(loader, batch)
 
     def random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
-        """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes the script's own."""
+        """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes one."""
         return draw() if self.finished or not self._ready else self._on_random(kind, tuple(shape), draw)
 
     def backward_begins(self, loss: Any) -> None:
@@ -217,8 +218,8 @@ class Session:
             for held in adapter.held(root):
                 if id(held.tensor) not in seen:
                     seen.add(id(held.tensor))
-                    join = lambda name, prefix=prefix: ".".join(filter(None, (prefix, name)))  # noqa: E731
-                    self.held.append(held._replace(names=[join(n) for n in held.names], owner=join(held.owner)))
+                    names = [".".join(filter(None, (prefix, name))) for name in held.names]
+                    self.held.append(held._replace(names=names, owner=".".join(filter(None, (prefix, held.owner)))))
         for optimizer in self.optimizers:
             for index, parameter in enumerate(adapter.optimizer_parameters(optimizer)):
                 if id(parameter) not in seen:
@@ -230,7 +231,7 @@ class Session:
         self._name_parameters()
 
     def _keep_forever(self, layer: Any) -> None:
-        self._kept = getattr(self, "_kept", [])
+        """Layers are told apart by `id`, which must not be given to another object."""
         self._kept.append(layer)
 
     def _variable(self, value: Any, otherwise: str | None = None) -> str:

@@ -54,11 +54,11 @@ class Source:
                 for scope in (frame.f_locals, frame.f_globals):
                     for name, held in list(scope.items()):
                         if held is value and not name.startswith("_") and name != "self":
-                            return name
+                            return str(name)
                 holder = frame.f_locals.get("self")
                 for name, held in list(getattr(holder, "__dict__", {}).items()):
                     if held is value:
-                        return name
+                        return str(name)
             frame = frame.f_back
         main = sys.modules.get("__main__")
         for name, held in list(vars(main).items()) if main else ():

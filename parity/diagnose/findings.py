@@ -267,7 +267,8 @@ def _backward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[o
             finding = _finding(item, "backward", None, r, c, text)
             finding.kind = "gradient-missing"
         else:
-            text = f"the gradient of {_at(c)} diverges from that of {_at(r)}, backward, step {record.step}: {_numbers(item)}"
+            text = f"the gradient of {_at(c)} diverges from that of {_at(r)}, "
+            text += f"backward, step {record.step}: {_numbers(item)}"
             finding = _finding(item, "backward", None, r, c, text)
         if record.factor is not None and not record.mismatch:
             finding.cause = Cause(f"the candidate's gradient is about {record.factor:.6g} times the reference's", 0.3)
@@ -318,7 +319,8 @@ def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list
                 what = f"the gradients that {_at(c)} is given differ from those of {_at(r)}"
                 factor = worst.record.factor
                 cause = (
-                    f"what happens to gradients between backward and the optimizer (clipping, unscaling, accumulation) differs: factor {factor:.6g}"
+                    "what happens to gradients between backward and the optimizer (clipping, unscaling, accumulation) "
+                    f"differs: factor {factor:.6g}"
                     if factor
                     else "gradients are processed differently"
                 )
@@ -330,7 +332,10 @@ def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list
             finding.cause = Cause(cause, 0.3)
             if mild:
                 finding.kind, finding.severity = "adam-epsilon", "warning"
-                finding.message = f"{_at(c)} adds epsilon before the bias correction, {_at(r)} after it: {_numbers(worst)} at step {step}; the effect fades with the steps"
+                finding.message = (
+                    f"{_at(c)} adds epsilon before the bias correction, {_at(r)} after it: {_numbers(worst)} at step "
+                    f"{step}; the effect fades with the steps"
+                )
                 finding.cause = Cause(
                     "the place of epsilon in Adam", 0.95, "the update equals the one with epsilon inside"
                 )
@@ -383,7 +388,10 @@ def _propagated(judged: list[Judged], findings: list[Finding], mine: _Names, the
         if record.path in introduced or record.accumulated <= FACTOR * max(8 * noise, 1e-6):
             continue
         r, c = mine.place(record.path), theirs.place(record.candidate)
-        message = f"{_at(c)} inherits a difference: {record.accumulated:.1e} from the reference's run, {item.relative[0]:.1e} of its own"
+        message = (
+            f"{_at(c)} inherits a difference: {record.accumulated:.1e} from the reference's run, "
+            f"{item.relative[0]:.1e} of its own"
+        )
         found[record.path] = Finding(
             "inherited", "forward", "note", "propagated", record.step, None, r, c, record.accumulated, noise,
             record.accumulated / noise if noise else None, message,

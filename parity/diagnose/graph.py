@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from parity.compare.faults import Judged
 from parity.measured import Forced, ForcedOp, Measured
-from parity.model import CallEvent, Item, OpEvent
+from parity.model import CallEvent, Item, LossEvent, OpEvent
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
@@ -55,7 +55,7 @@ class Flow:
                 self.ops[event.id] = event
                 for item in event.outputs:
                     self._made[(event.step, item.vid)] = event
-        self.losses = {(e.step, e.backward): e for e in candidate.events if type(e).__name__ == "LossEvent"}
+        self.losses = {(e.step, e.backward): e for e in candidate.events if isinstance(e, LossEvent)}
 
     def behind(self, tag: int, stop: float | None = None, strict: bool = False) -> tuple[list[ForcedOp], set[int]]:
         """The ops behind a value back to the boundaries.

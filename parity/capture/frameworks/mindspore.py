@@ -397,7 +397,7 @@ class MindSporeAdapter:
 
     def made(self, value: Any) -> Made:
         known = getattr(value, "_parity_made", None)
-        return known if isinstance(known, tuple) else Made(None, None, {}, [])
+        return known if isinstance(known, Made) else Made(None, None, {}, [])
 
     def is_framework_layer(self, layer: Any) -> bool:
         return type(layer).__module__.partition(".")[0] == "mindspore"

@@ -105,9 +105,10 @@ class TorchAdapter:
             return named(layer, *args, **kwargs)
 
         def new(cls: type, *args: Any, **kwargs: Any) -> Any:
-            made = object.__new__(cls)
+            made: Any = object.__new__(cls)
             file, line = self.session.source.here()
-            arguments, given = bound_arguments(cls.__init__, args, kwargs, torch.is_tensor)
+            constructor = cls.__init__  # type: ignore[misc]
+            arguments, given = bound_arguments(constructor, args, kwargs, torch.is_tensor)
             object.__setattr__(made, "_parity_made", Made(file, line, arguments, given))
             return made
 
@@ -294,7 +295,7 @@ class TorchAdapter:
 
     def made(self, value: Any) -> Made:
         known = getattr(value, "_parity_made", None)
-        return known if isinstance(known, tuple) else Made(None, None, {}, [])
+        return known if isinstance(known, Made) else Made(None, None, {}, [])
 
     def is_framework_layer(self, layer: Any) -> bool:
         return type(layer).__module__.partition(".")[0] == "torch"

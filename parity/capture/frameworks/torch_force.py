@@ -21,7 +21,7 @@ class _Boundary(torch.autograd.Function):
         return torch.from_numpy(fresh).to(dtype=x.dtype, device=x.device)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Any) -> Any:
         if ctx.arrived is not None:
             with torch._C.DisableTorchFunction():
                 gradient = ctx.arrived(gradient)
@@ -77,11 +77,11 @@ def no_autocast() -> Callable[[], None]:
     """Switches autocast off for good; returns what switches it on again."""
     kind = torch.amp.autocast_mode.autocast
     enter, leave = kind.__enter__, kind.__exit__
-    kind.__enter__ = lambda self: self  # type: ignore[method-assign, assignment]
-    kind.__exit__ = lambda self, *_: None  # type: ignore[method-assign, assignment]
+    kind.__enter__ = lambda self: self
+    kind.__exit__ = lambda self, *_: None
 
     def undo() -> None:
-        kind.__enter__, kind.__exit__ = enter, leave  # type: ignore[method-assign]
+        kind.__enter__, kind.__exit__ = enter, leave
 
     return undo
 

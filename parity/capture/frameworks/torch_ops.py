@@ -179,7 +179,7 @@ _DROPOUTS = {"dropout", "dropout_", "native_dropout", "feature_dropout", "featur
 
 
 def random_call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], adapter: Any) -> Any:
-    """Runs an op that draws at random, with the draw told to (and perhaps replaced by) the session; None for all others."""
+    """Runs an op that draws at random, with a draw that the session may replace; None for all others."""
     session = adapter.session
     if name in _DROPOUTS and args:
         x, p, train = (*args, *kwargs.values(), 0.5, True)[:3] if len(args) + len(kwargs) >= 3 else (args[0], 0.5, True)

@@ -1,0 +1,315 @@
+"""Forcing the forward pass: at layers' inputs and outputs, at linear ops, and wherever a value agrees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parity.align.values import Sketch, distance, lay, layout
+from parity.capture.candidate import Value
+from parity.capture.frameworks.base import replace_tensors, tensors_in
+from parity.capture.measure import LINEAR, TRANSCENDENTAL, Measuring
+from parity.capture.session import Frame
+from parity.capture.store import Key
+from parity.measured import ForcedOp
+from parity.model import CallEvent
+
+
+class LayerForcing(Measuring):
+    """Forces values and the gradients that come back to them."""
+
+    def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        self.busy = True
+        is_root = any(frame.layer is root for root in self.roots)
+        if is_root:
+            args, kwargs = self._enter_root(frame, args, kwargs)
+        elif frame.path in self.candidate.targets and self.candidate.same_function(frame.path):
+            tensors = [name for name, _ in tensors_in(list(args), self.adapter.is_tensor)]
+
+            def force(name: str, tensor: Any) -> Any:
+                value = self.candidate.input(self.step, frame.path, frame.call, name, tensors.index(name))
+                return tensor if value is None else self._force_input(frame, name, tensor, value)
+
+            args = replace_tensors(tuple(args), force, self.adapter.is_tensor)
+        self.busy = False
+        return args, kwargs
+
+    def _enter_root(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        calls = self.candidate.root_calls.get(self.step, [])
+        if len(self.roots) != 1 or frame.call >= len(calls):
+            return args, kwargs
+        left = list(calls[frame.call].inputs)
+
+        def force(name: str, tensor: Any) -> Any:
+            mine = self._read(tensor)
+            item = next((i for i in left if i.name == name and i.ref.size == mine.size), None)
+            item = item or next((i for i in left if tuple(i.ref.shape) == mine.shape), None)
+            if item is None:
+                return tensor
+            left.remove(item)
+            theirs = self.candidate.array(item.ref).reshape(mine.shape)
+            if mine.dtype.kind != "f":
+                return tensor if np.array_equal(mine, theirs) else self.adapter.make(theirs, tensor)
+            return self._put(tensor, theirs, 2.0**-24)
+
+        return replace_tensors(tuple(args), force, self.adapter.is_tensor), replace_tensors(
+            kwargs, force, self.adapter.is_tensor
+        )
+
+    def _force_input(self, frame: Frame, name: str, tensor: Any, value: Value) -> Any:
+        key: Key = (self.step, "input", frame.path, frame.call, name)
+        mine = self._read(tensor)
+        how = self._layout(key, value.array, mine)
+        if how is None:
+            return tensor
+        theirs = lay(value.array, how)
+        tag = self._tag(tensor)
+        if mine.dtype.kind != "f" or theirs.dtype.kind != "f":
+            if mine.dtype.kind == "f" or theirs.dtype.kind == "f":
+                return tensor
+            self.measure(key, "forward", mine, theirs, candidate=value.path, event=value.event, tag=tag)
+            new = self.adapter.make(theirs, tensor)
+            self._retag(new)
+            return new
+        record = self.measure(
+            key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+        )
+        new = self._put(tensor, theirs, value.unit)
+        if record is not None and self.kind == "float64":
+            record.forced = self._tag(new)
+        return new
+
+    def _on_leave(self, frame: Frame, output: Any) -> Any:
+        self.busy = True
+        names = [name for name, _ in tensors_in(output, self.adapter.is_tensor)]
+        is_root = any(frame.layer is root for root in self.roots)
+        if is_root and len(self.roots) == 1:
+            calls = self.candidate.root_calls.get(self.step, [])
+            if frame.call < len(calls):
+                self.paired[frame.path] = calls[frame.call].path
+
+                def force_root(name: str, tensor: Any) -> Any:
+                    value = self.candidate.item_of(calls[frame.call], name, names.index(name))
+                    return tensor if value is None else self._force_output(frame, name, tensor, value, "root")
+
+                output = replace_tensors(output, force_root, self.adapter.is_tensor)
+        elif frame.path in self.candidate.targets and self.candidate.same_function(frame.path):
+
+            def force(name: str, tensor: Any) -> Any:
+                value = self.candidate.output(self.step, frame.path, frame.call, name, names.index(name))
+                if value is None:
+                    return tensor
+                self.paired[frame.path] = value.path
+                return self._force_output(frame, name, tensor, value, "output")
+
+            output = replace_tensors(output, force, self.adapter.is_tensor)
+        elif self.adapter.is_tensor(output) and output.is_floating_point():
+            output = self._force_alike(frame, output)
+        self.busy = False
+        return output
+
+    def _force_alike(self, frame: Frame, tensor: Any) -> Any:
+        """A boundary at a container or a parameterless layer, where the candidate's counterpart has the same value."""
+        key: Key = (self.step, "output", frame.path, frame.call, "")
+        call = self._alike(frame, tensor) if self.kind == "float64" else self.store.alike.get(key)
+        if call is None:
+            return tensor
+        self.store.alike[key] = call
+        value = self.candidate.item_of(call, "", 0)
+        if value is None:
+            return tensor
+        self.paired[frame.path] = value.path
+        return self._force_output(frame, "", tensor, value, "output")
+
+    def _alike(self, frame: Frame, tensor: Any) -> CallEvent | None:
+        mine = self._read(tensor)
+        for path in self.candidate.containers.get(frame.path, ()):
+            calls = self.candidate.calls.get((self.step, path), [])
+            if frame.call < len(calls) and len(calls[frame.call].outputs) == 1:
+                theirs = self.candidate.array(calls[frame.call].outputs[0].ref)
+                how = layout(theirs, mine)
+                if how is not None and distance(lay(theirs, how), mine) <= 8 * self.candidate.unit(calls[frame.call]):
+                    return calls[frame.call]
+        if not self.adapter.is_framework_layer(frame.layer) or tensor.numel() < 2:
+            return None
+        index, entries = self._candidates()
+        for gap, entry, moved in index.nearest(Sketch(mine))[:2]:
+            ref = entries[entry][0]
+            call = self.candidate.same_call(self.step, ref.digest, type(frame.layer).__name__, self._used)
+            if call is None or moved or gap > 1e-6:
+                continue
+            if distance(self.candidate.array(ref).reshape(mine.shape), mine) <= 8 * self.candidate.unit(call):
+                self._used.add(call.id)
+                return call
+        return None
+
+    def _force_output(self, frame: Frame, name: str, tensor: Any, value: Value, kind: str) -> Any:
+        key: Key = (self.step, kind, frame.path, frame.call, name)
+        mine = self._read(tensor)
+        if mine.dtype.kind != "f" or key in self.store.inner:
+            return tensor
+        how = self._layout(key, value.array, mine)
+        tag = self._tag(tensor)
+        if how is None:
+            if self.kind == "float64" and not self._inside(value, mine):
+                self.measure(
+                    key, "forward", mine, value.array, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+                )
+            else:
+                self.store.inner.add(key)
+            return tensor
+        theirs = lay(value.array, how)
+        if self.kind == "float64" and kind == "output" and distance(theirs, mine) > 1e-5 and self._inside(value, mine):
+            self.store.inner.add(key)
+            return tensor
+        record = self.measure(
+            key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+        )
+
+        def arrived(gradient: Any) -> Any:
+            return self._force_gradient(frame, name, gradient, value, how, tag)
+
+        whole = tensor.requires_grad and tag not in self._consumed
+        new = self._put(tensor, theirs, value.unit, arrived if whole else None)
+        if record is not None and self.kind == "float64":
+            record.forced = self._tag(new)
+            record.cut = whole and value.gradient is not None
+        return new
+
+    def _inside(self, value: Value, mine: np.ndarray) -> bool:
+        """Whether the reference's value is made by an op in the candidate's layer (a fused activation follows)."""
+        call = next((c for c in self.candidate.calls.get((self.step, value.path), []) if c.id == value.event), None)
+        if call is None:
+            return False
+        for op in self.candidate.ops[self.step]:
+            if call.id < op.id < call.end:
+                for item in op.outputs:
+                    if item.ref.size == mine.size and "float" in item.ref.dtype:
+                        theirs = self.candidate.array(item.ref).reshape(mine.shape)
+                        if distance(theirs, mine) < 64 * value.unit:
+                            return True
+        return False
+
+    def _force_gradient(self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int) -> Any:
+        key: Key = (self.step, "gradient", frame.path, frame.call, name)
+        busy, self.busy = self.busy, True
+        try:
+            mine = self._read(gradient)
+            if value.gradient is None:
+                return gradient
+            theirs = lay(value.gradient, how, gradient=True)
+            self.measure(
+                key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
+            )
+            self._touched.add(frame.path)
+            new = self.adapter.make(self._moved(theirs, value.unit), gradient)
+            if self.kind == "float64" and not name.strip("0."):
+                self._sum_terms(frame, new)
+            return new
+        finally:
+            self.busy = busy
+
+    def _sum_terms(self, frame: Frame, gradient: Any) -> None:
+        from parity.capture.frameworks.torch_force import sums_of_absolute_terms
+
+        x = getattr(frame, "data", None)
+        if x is None or not self.double:
+            return
+        try:
+            terms = sums_of_absolute_terms(frame.layer, x, gradient)
+        except (RuntimeError, ValueError, TypeError):
+            return
+        for role, values in terms.items():
+            name = self.parameter_name(getattr(frame.layer, role))
+            if name is not None:
+                self._terms[name] = self._terms[name] + values if name in self._terms else values
+
+    def _on_op(self, name: str, inputs: list[Any], outputs: Any, view: bool, inplace: bool, reduction: int) -> Any:
+        self.busy = True
+        number, self._op = self._op, self._op + 1
+        tags = [self._tag(t) for t in inputs]
+        if self._first is not None and tags:
+            tags[0] = self._first
+        self._consumed.update(tags)
+        n = max([reduction, *(self._n.get(t, 1) for t in tags)])
+        made = [t for _, t in tensors_in(outputs, self.adapter.is_tensor)]
+        record = None
+        if self.kind == "float64":
+            file, line = self.source.here()
+            record = ForcedOp(
+                next(self._ids), self.step, name, self.here, file, line, tags, [], tuple(made[0].shape),
+                [tuple(t.shape) for t in inputs], view, reduction, floating=made[0].is_floating_point(),
+            )  # fmt: skip
+            self.ops.append(record)
+            self._step_ops.append(record)
+        single = len(made) == 1 and outputs is made[0] and made[0].is_floating_point() and made[0].numel() > 1
+        if single and not view and not inplace:
+            outputs = self._snap(number, outputs, record, n)
+            made = [outputs]
+        elif single and record is not None:
+            self._look(made[0], record)
+        rough = name.rstrip("_") in TRANSCENDENTAL or any(t in self._rough for t in tags)
+        for tensor in made:
+            tag = self._retag(tensor, n)
+            if rough:
+                self._rough.add(tag)
+            if record is not None:
+                record.outputs.append(tag)
+        frame = self.stack[-1] if self.stack else None
+        if (
+            frame is not None
+            and frame.data is None
+            and inputs
+            and frame.layer is not None
+            and inputs[0].is_floating_point()
+        ):
+            frame.data = inputs[0].detach()
+        outputs = self._structural(name, inputs, outputs, record)
+        self.busy = False
+        return outputs
+
+    def _structural(self, name: str, inputs: list[Any], outputs: Any, record: ForcedOp | None) -> Any:
+        """The output of a linear op whose parameters belong to no layer that is called: a boundary of its own."""
+        if name not in LINEAR or not self.adapter.is_tensor(outputs):
+            return outputs
+        for parameter in filter(None, map(self.parameter_name, inputs)):
+            owner = parameter.rpartition(".")[0]
+            if self.stack and self.stack[-1].path == owner and self.candidate.same_function(owner):
+                return outputs
+            target = self.candidate.targets.get(owner)
+            if target is None or not all(k == "linear" for k in self.candidate.kinds(owner)[1]):
+                return outputs
+            call = self._uses[owner]
+            self._uses[owner] += 1
+            value = self.candidate.output(self.step, owner, call, "", 0)
+            if value is None:
+                return outputs
+            frame = Frame(None, owner, call, -1, None, True)
+            self.paired[owner] = value.path
+            return self._force_output(frame, "", outputs, value, "output")
+        return outputs
+
+    def _snap(self, number: int, tensor: Any, record: ForcedOp | None, n: int) -> Any:
+        """Goes on with the candidate's value where it has this tensor to within rounding: signs and ties agree then."""
+        key = (self.step, number)
+        if record is None:
+            known = self.store.snaps.get(key)
+            if known is None:
+                return tensor
+            ref, unit = known
+            return self._put(tensor, self.candidate.array(ref).reshape(tuple(tensor.shape)), unit)
+        mine, near = self._look(tensor, record)
+        _, entries = self._candidates()
+        for gap, entry, moved in near[:3]:
+            ref = entries[entry][0]
+            unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(ref.dtype, 2.0**-24)
+            allowed = max(4.0, 0.5 * float(np.sqrt(record.reduction))) * unit
+            if moved or gap > 2 * allowed:
+                continue
+            theirs = self.candidate.array(ref).reshape(mine.shape)
+            if distance(theirs, mine) <= allowed:
+                record.best, record.match, record.moved = distance(theirs, mine), entries[entry][1], False
+                self.store.snaps[key] = (ref, unit)
+                return self._put(tensor, theirs, unit)
+        return tensor
