@@ -45,6 +45,7 @@ class Score:
         found: The first finding, in short, or the message of an error.
         seconds: The wall time of the comparison.
         effect: The fault's true effect; None for a rewrite, and for a fault that changes no tensor.
+        computed: Whether it lies in what is computed, and not in the data or the initial values.
     """
 
     architecture: str
@@ -54,6 +55,7 @@ class Score:
     found: str
     seconds: float
     effect: float | None
+    computed: bool = True
 
     @property
     def benign(self) -> bool:
@@ -141,7 +143,8 @@ def compare(variant: Variant, command: list[str], folder: Path) -> Score:
             outcome, found = "error", f"not a comparison document ({error!r}); exit code {done.returncode}; {last}"
     seconds = time.monotonic() - start
     effect = cached_effects(variant.architecture).get(variant.name, {}).get("effect")
-    return Score(variant.architecture, variant.name, variant.kind, outcome, found, round(seconds, 1), effect)
+    computed = bool(set(variant.stage) - {"data", "initialization"}) or variant.benign
+    return Score(variant.architecture, variant.name, variant.kind, outcome, found, round(seconds, 1), effect, computed)
 
 
 def run(variants: list[Variant], command: list[str], jobs: int, keep: Path | None) -> list[Score]:
@@ -166,12 +169,15 @@ def run(variants: list[Variant], command: list[str], jobs: int, keep: Path | Non
 
 
 def summary(scores: list[Score]) -> dict[str, Any]:
-    """Counts the outcomes; faults by the size of their true effect."""
+    """Counts the outcomes; faults by the size of their true effect, those of data and initial values apart.
+
+    With equal weights and batches, which parity sees to, the latter change nothing that is computed.
+    """
     benign = [score for score in scores if score.benign]
     faults = [score for score in scores if not score.benign]
     classes = {}
-    for name in CLASSES:
-        members = [score for score in faults if bucket(score.effect) == name]
+    for name in (*CLASSES, "other stages"):
+        members = [score for score in faults if (bucket(score.effect) if score.computed else "other stages") == name]
         classes[name] = {
             "faults": len(members),
             "detected": sum(score.outcome in ("first", "misplaced") for score in members),

@@ -6,7 +6,7 @@ names, momentum as its complement. A bias in front of a BatchNorm gets a gradien
 
 from __future__ import annotations
 
-TORCH = '''
+TORCH = """
 import math
 
 import numpy as np
@@ -66,9 +66,9 @@ for x, y in DATA:
     loss.backward()
     optimizer.step()
     print("loss", loss.item())
-'''
+"""
 
-MINDSPORE = '''
+MINDSPORE = """
 import numpy as np
 import mindspore as ms
 from mindspore import amp, nn, ops
@@ -133,7 +133,7 @@ for x, y in DATA:
     loss, grads = grad_fn(ms.Tensor(x), ms.Tensor(y))
     optimizer(grads)
     print("loss", float(loss))
-'''
+"""
 
 Edit = tuple[str, str]
 """What stands in a script, and what stands there instead."""
@@ -157,7 +157,7 @@ TORCH_ADAM: Edit = ("torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)",
                     "torch.optim.Adam(model.parameters(), lr=0.001)")  # fmt: skip
 TORCH_SCALE: Edit = ("x = x + 0.5 * torch.tanh(x)", "x = x + 0.25 * torch.tanh(x)")
 TORCH_RATE: Edit = ("lr=0.1", "lr=0.05")
-TORCH_LAYER_FUNCTIONS: Edit = ("x = self.relu(self.bn(x))", "x = torch.nn.functional.relu(self.bn(x))")
+TORCH_FUNCTIONAL: Edit = ("x = self.relu(self.bn(x))", "x = torch.nn.functional.relu(self.bn(x))")
 
 
 def edited(text: str, *edits: Edit) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from traces import Captured, cross_entropy_gradient
 
-from parity.model import BatchEvent, BufferEvent, GradEvent, LossEvent, OpEvent, RandomEvent
+from parity.model import BatchEvent, BufferEvent, GradEvent, LossEvent, OpEvent, ParameterGradEvent, RandomEvent
 
 SCRIPT = """
 import torch
@@ -287,8 +287,6 @@ def test_accumulation_and_clipping(tmp_path: Path) -> None:
     assert [call.call for call in run.calls("0", 1)] == [0, 1]
     first, second = (run.gradient("0", call=call) for call in (0, 1))
     assert np.allclose(first, 2 * run.output("0", call=0) / 8, atol=1e-7)
-    from parity.model import ParameterGradEvent
-
     parts = [run.array(e.ref) for e in run.trace.of(ParameterGradEvent, 0) if e.name == "0.bias"]
     assert np.allclose(parts[0], first.sum(0), atol=1e-6)
     assert np.allclose(parts[1], second.sum(0), atol=1e-6)

@@ -1,0 +1,188 @@
+"""Whole comparisons of small pairs: each fault is found where it is, and a faithful port is left in peace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pairs
+import pytest
+from conftest import Done, Parity
+from pairs import Edit, edited, line_of
+
+MS, TORCH = pairs.MINDSPORE, pairs.TORCH
+
+
+def compare(parity: Parity, candidate: str, *words: str, reference: str = TORCH) -> Done:
+    """The comparison of two scripts; what is printed must be one JSON document."""
+    parity.write("ref.py", reference)
+    parity.write("cand.py", candidate)
+    done = parity("compare", "ref.py", "cand.py", "--format", "json", *words)
+    assert done.document["verdict"] != "error", done.document
+    return done
+
+
+def faults(done: Done) -> list[dict[str, Any]]:
+    """The introduced faults, in order."""
+    found = done.document["findings"]
+    return [f for f in found if f["severity"] == "fault" and f["status"] != "propagated"]
+
+
+def only_fault(done: Done) -> dict[str, Any]:
+    """The one fault of a diverged comparison."""
+    assert done.code == 1
+    assert done.document["verdict"] == "diverged"
+    found = faults(done)
+    assert len(found) == 1, [f["message"] for f in found]
+    assert done.document["findings"][done.document["first"]] == found[0]
+    assert done.document["headline"] == found[0]["message"]
+    return found[0]
+
+
+def assert_match(done: Done) -> None:
+    assert (done.code, done.document["verdict"], done.document["first"]) == (0, "match", None), done.document[
+        "headline"
+    ]
+    assert done.document["findings"] == []
+    judged = {name: stage["status"] for name, stage in done.document["stages"].items()}
+    for stage in ("forward", "loss", "backward", "optimizer", "metrics"):
+        assert judged[stage] == "match"
+    assert done.document["unaligned"] == {"reference": [], "candidate": []}
+
+
+class TestFaithful:
+    def test_port(self, parity: Parity) -> None:
+        """Also `Dense(activation=...)` for Linear + ReLU, and a bias in front of BatchNorm, whose gradient is zero."""
+        done = compare(parity, MS)
+        assert_match(done)
+        stages = done.document["stages"]
+        trainable = 22
+        assert (stages["backward"]["compared"], stages["backward"]["total"]) == (trainable, trainable)
+        assert (stages["optimizer"]["compared"], stages["optimizer"]["total"]) == (trainable, trainable)
+        assert stages["forward"]["compared"] == stages["forward"]["total"] > 10
+        assert (done.document["reference"]["steps"], done.document["candidate"]["steps"]) == (3, 3)
+        assert (done.document["reference"]["framework"], done.document["candidate"]["framework"]) == (
+            "torch",
+            "mindspore",
+        )
+
+    def test_loss_scaler_that_is_taken_out_again(self, parity: Parity) -> None:
+        candidate = edited(MS, pairs.SCALER, pairs.SCALED, pairs.UNSCALED)
+        assert_match(compare(parity, candidate, "--steps", "2"))
+
+    def test_same_framework(self, parity: Parity) -> None:
+        assert_match(compare(parity, edited(TORCH, pairs.TORCH_FUNCTIONAL), "--steps", "2"))
+
+
+class TestForward:
+    @pytest.mark.parametrize(
+        ("edit", "path", "mine", "part", "size"),
+        [
+            (pairs.LAYERNORM_EPS, "attn.ln", "attention.norm", "nn.LayerNorm", (5e-6, 1e-4)),
+            (pairs.GELU_TANH, "gelu", "act", "self.gelu(", (5e-5, 1e-3)),
+            (pairs.SCALE_BETWEEN, "", "", "ops.tanh(x)", (0.05, 0.3)),
+            (pairs.SOFTMAX_AXIS, "attn", "attention", "ops.softmax", (0.02, 0.5)),
+            (pairs.LEAKY_RELU, "relu", "relu", "self.relu(", (0.02, 0.3)),
+        ],
+        ids=["layernorm-eps", "gelu-tanh", "scale-between", "softmax-axis", "leaky-relu"],
+    )
+    def test_one_fault(
+        self, parity: Parity, edit: Edit, path: str, mine: str, part: str, size: tuple[float, float]
+    ) -> None:
+        candidate = edited(MS, edit)
+        fault = only_fault(compare(parity, candidate, "--steps", "1"))
+        assert (fault["stage"], fault["status"], fault["step"]) == ("forward", "introduced", 0)
+        assert (fault["candidate"]["path"], fault["reference"]["path"]) == (path, mine)
+        assert (fault["candidate"]["file"], fault["reference"]["file"]) == ("cand.py", "ref.py")
+        assert fault["candidate"]["line"] == line_of(candidate, part)
+        assert size[0] < fault["error"] < size[1]
+        assert fault["ratio"] == pytest.approx(fault["error"] / fault["floor"], rel=1e-3) > 8
+
+    def test_two_faults_are_both_introduced(self, parity: Parity) -> None:
+        done = compare(parity, edited(MS, pairs.LAYERNORM_EPS, pairs.LEAKY_RELU), "--steps", "1")
+        assert [fault["candidate"]["path"] for fault in faults(done)] == ["attn.ln", "relu"]
+        assert {fault["status"] for fault in faults(done)} == {"introduced"}
+        propagated = [f for f in done.document["findings"] if f["status"] == "propagated"]
+        assert {"attn.q", "classifier"} <= {f["candidate"]["path"] for f in propagated}
+        assert {f["severity"] for f in propagated} == {"note"}
+
+
+class TestLoss:
+    def test_sum_for_mean_is_no_loss_scale(self, parity: Parity) -> None:
+        """A batch of 8: the loss and all gradients are off by a power of two, and nothing scales on purpose."""
+        candidate = edited(MS, pairs.LOSS_SUM)
+        fault = only_fault(compare(parity, candidate, "--steps", "1"))
+        assert (fault["stage"], fault["candidate"]["path"]) == ("loss", "criterion")
+        assert fault["error"] == pytest.approx(7.0, rel=1e-4)
+
+
+class TestBackward:
+    def test_a_stopped_gradient(self, parity: Parity) -> None:
+        fault = only_fault(compare(parity, edited(MS, pairs.STOP_GRADIENT), "--steps", "1"))
+        assert (fault["stage"], fault["op"], fault["reference"]["path"]) == ("backward", "add", "attention")
+        assert fault["error"] > 0.5
+
+    def test_a_frozen_parameter(self, parity: Parity) -> None:
+        done = compare(parity, edited(MS, pairs.FROZEN), "--steps", "1")
+        assert done.code == 1
+        assert [fault["candidate"]["path"] for fault in faults(done)] == ["fc2.weight"]
+        assert faults(done)[0]["stage"] in ("structure", "backward", "optimizer")
+
+
+class TestOptimizer:
+    def test_a_scale_that_stays_in_the_gradients(self, parity: Parity) -> None:
+        fault = only_fault(compare(parity, edited(MS, pairs.SCALER, pairs.SCALED), "--steps", "1"))
+        assert (fault["stage"], fault["candidate"]["path"]) == ("optimizer", "optimizer")
+        assert fault["error"] == pytest.approx(1023.0, rel=1e-3)
+
+    def test_adams_epsilon_is_a_warning_unless_strict(self, parity: Parity) -> None:
+        candidate, reference = edited(MS, pairs.ADAM), edited(TORCH, pairs.TORCH_ADAM)
+        words = ("--steps", "2")
+        mild = compare(parity, candidate, *words, reference=reference)
+        assert (mild.code, mild.document["verdict"]) == (0, "match")
+        (warning,) = mild.document["findings"]
+        assert (warning["kind"], warning["severity"], warning["stage"]) == ("adam-epsilon", "warning", "optimizer")
+        assert mild.document["headline"].endswith("1 warning")
+        fault = only_fault(compare(parity, candidate, *words, "--strict", reference=reference))
+        assert (fault["kind"], fault["severity"], fault["stage"]) == ("adam-epsilon", "fault", "optimizer")
+
+
+class TestMetrics:
+    def test_batchnorm_momentum(self, parity: Parity) -> None:
+        fault = only_fault(compare(parity, edited(MS, pairs.BN_MOMENTUM), "--steps", "1"))
+        assert (fault["stage"], fault["status"]) == ("metrics", "introduced")
+        assert fault["candidate"]["path"].startswith("norm")
+        assert fault["error"] > 0.01
+
+
+class TestOptions:
+    """On pairs of PyTorch scripts, which start sooner."""
+
+    def test_same_framework_fault(self, parity: Parity) -> None:
+        candidate = edited(TORCH, pairs.TORCH_SCALE)
+        done = compare(parity, candidate, "--steps", "1")
+        fault = only_fault(done)
+        assert (fault["stage"], fault["op"], fault["candidate"]["path"]) == ("forward", "mul", "")
+        assert fault["candidate"]["line"] == fault["reference"]["line"] == line_of(candidate, "torch.tanh(x)")
+        assert (done.document["reference"]["steps"], done.document["candidate"]["steps"]) == (1, 1)
+
+    def test_only_forward(self, parity: Parity) -> None:
+        done = compare(parity, edited(TORCH, pairs.TORCH_RATE), "--steps", "1", "--only", "forward")
+        assert (done.code, done.document["verdict"], done.document["findings"]) == (0, "match", [])
+        statuses = {name: stage["status"] for name, stage in done.document["stages"].items()}
+        assert statuses.pop("forward") == "match"
+        assert set(statuses.values()) == {"skipped"}
+        assert done.document["headline"].startswith("match in forward; ")
+        assert "optimizer" in done.document["headline"].partition("; ")[2]
+
+    def test_skip_optimizer(self, parity: Parity) -> None:
+        candidate = edited(TORCH, pairs.TORCH_RATE)
+        fault = only_fault(compare(parity, candidate, "--steps", "1"))
+        assert (fault["stage"], fault["candidate"]["path"]) == ("optimizer", "optimizer")
+        assert fault["candidate"]["line"] == line_of(candidate, "optimizer.step()")
+        done = compare(parity, candidate, "--steps", "1", "--skip", "optimizer")
+        assert (done.code, done.document["verdict"], done.document["findings"]) == (0, "match", [])
+        assert done.document["stages"]["optimizer"]["status"] == "skipped"
+        checked, _, unchecked = done.document["headline"].partition("; ")
+        assert checked == "match in forward, loss, backward, metrics"
+        assert "optimizer" in unchecked
+        assert unchecked.endswith("not checked")
