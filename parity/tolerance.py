@@ -18,6 +18,9 @@ of the loss, and the gradient that it sends back by as much)."""
 ROUGH = 2.0
 """Exponentials, sigmoids and the like are off by up to eight units in MindSpore's kernels: the probe is doubled."""
 
+CANCELLED = 32.0
+"""Units of an intermediate that a cancelling formula may be off by: two ops of eight units each, twice."""
+
 
 def floor(record: Measured) -> float:
     """What rounding explains at a place (absolute RMS).

@@ -53,7 +53,7 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
     forward = [j for j in flagged if j.record.kind in _FORWARD]
     culprits: dict[int, object] = {}
     for item in forward:
-        if flow.crossed(item, culprits):
+        if flow.crossed(item, culprits) or flow.loses_digits(item):
             continue
         key, finding = _forward(item, flow, mine, theirs)
         if isinstance(key, tuple) and key[0] == "op":

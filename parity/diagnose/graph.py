@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Container
 from typing import NamedTuple
 
+from parity.align.values import rms
 from parity.compare.faults import Judged
 from parity.measured import Forced, ForcedOp, Measured
 from parity.model import CallEvent, Item, LossEvent, OpEvent
-from parity.tolerance import FACTOR
+from parity.tolerance import CANCELLED, FACTOR
 from parity.trace import Trace
 
 
@@ -34,6 +35,7 @@ class Flow:
 
     def __init__(self, forced: Forced, candidate: Trace) -> None:
         self.forced = forced
+        self.candidate = candidate
         self.producer: dict[int, ForcedOp] = {}
         self.consumers: dict[int, list[ForcedOp]] = defaultdict(list)
         for op in forced.ops:
@@ -174,6 +176,22 @@ class Flow:
             return False
         ops, _ = self.behind(item.record.tag, limit_of(item), strict=True)
         return any(op.id in culprits for op in ops)
+
+    def loses_digits(self, item: Judged) -> bool:
+        """Whether the candidate's own formula explains the difference by cancellation.
+
+        Where an intermediate of the candidate, which the reference does not have, is larger than the result, its
+        rounding is that of the intermediate: `2 * sigmoid(2 * x) - 1` near 0 is right, but to fewer digits than `tanh`.
+        """
+        record = item.record
+        if record.kind == "loss" or record.mismatch:
+            return False
+        peak = 0.0
+        for op in self.candidate_piece(item.record, limit_of(item)):
+            for made in self.ops[op.order].outputs:
+                if "float" in made.ref.dtype:
+                    peak = max(peak, rms(self.candidate.array(made.ref)))
+        return peak > 2 * record.scale and record.error <= CANCELLED * record.unit * peak
 
     def half(self, record: Measured) -> str | None:
         """The half precision in which the candidate computed a boundary's value, None where it did not."""
