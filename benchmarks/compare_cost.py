@@ -52,9 +52,8 @@ def main() -> None:
     for _ in range(args.runs):
         bare.append(sum(seconds([sys.executable, script], folder, {0}) for script in ("ref.py", "ms.py")))
         compared.append(seconds([sys.executable, "-m", "parity", "compare", "ref.py", "ms.py"], folder, {0, 1}))
-    print(
-        f"{args.case}: two bare scripts {statistics.median(bare):.1f} s, comparison {statistics.median(compared):.1f} s"
-    )
+    middle = statistics.median(bare), statistics.median(compared)
+    print(f"{args.case}: two bare scripts {middle[0]:.1f} s, comparison {middle[1]:.1f} s")
     print(f"ratio {middle[1] / middle[0]:.2f} (medians of {args.runs} runs)")
 
 

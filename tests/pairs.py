@@ -150,12 +150,14 @@ SCALER: Edit = ("scaler = None", "scaler = amp.StaticLossScaler(1024.0)")
 SCALED: Edit = ("    return loss\n", "    return scaler.scale(loss)\n")
 UNSCALED: Edit = ("    optimizer(grads)\n", "    grads = scaler.unscale(grads)\n    optimizer(grads)\n")
 FROZEN: Edit = ("model.set_train()\n", "model.set_train()\nmodel.fc2.weight.requires_grad = False\n")
-BN_MOMENTUM: Edit = ("momentum=0.9)\n        self.relu", "momentum=0.1)\n        self.relu")
+BN_MOMENTUM: Edit = ("nn.BatchNorm1d(12, momentum=0.9)", "nn.BatchNorm1d(12, momentum=0.1)")
+BN_MOMENTUM_NEAR: Edit = ("nn.BatchNorm1d(12, momentum=0.9)", "nn.BatchNorm1d(12, momentum=0.8)")
 ADAM: Edit = ("nn.SGD(model.trainable_params(), learning_rate=0.1, momentum=0.9)",
               "nn.Adam(model.trainable_params(), learning_rate=0.001)")  # fmt: skip
 TORCH_ADAM: Edit = ("torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)",
                     "torch.optim.Adam(model.parameters(), lr=0.001)")  # fmt: skip
 TORCH_SCALE: Edit = ("x = x + 0.5 * torch.tanh(x)", "x = x + 0.25 * torch.tanh(x)")
+TORCH_FROZEN: Edit = ("model.train()\n", "model.train()\nmodel.down.weight.requires_grad_(False)\n")
 TORCH_RATE: Edit = ("lr=0.1", "lr=0.05")
 TORCH_FUNCTIONAL: Edit = ("x = self.relu(self.bn(x))", "x = torch.nn.functional.relu(self.bn(x))")
 
