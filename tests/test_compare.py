@@ -95,7 +95,8 @@ class TestForward:
         assert (fault["candidate"]["file"], fault["reference"]["file"]) == ("cand.py", "ref.py")
         assert fault["candidate"]["line"] == line_of(candidate, part)
         assert size[0] < fault["error"] < size[1]
-        assert fault["ratio"] == pytest.approx(fault["error"] / fault["floor"], rel=1e-3) > 8
+        assert fault["ratio"] > 8
+        assert fault["ratio"] == pytest.approx(fault["error"] / fault["floor"], rel=1e-3)
 
     def test_two_faults_are_both_introduced(self, parity: Parity) -> None:
         done = compare(parity, edited(MS, pairs.LAYERNORM_EPS, pairs.LEAKY_RELU), "--steps", "1")
@@ -115,33 +116,43 @@ class TestLoss:
         assert fault["error"] == pytest.approx(7.0, rel=1e-4)
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    parity = Parity(tmp_path_factory.mktemp("stopped"))
+    return compare(parity, edited(MS, pairs.STOP_GRADIENT), "--steps", "1")
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    parity = Parity(tmp_path_factory.mktemp("frozen"))
+    return compare(parity, edited(TORCH, pairs.TORCH_FROZEN), "--steps", "1")
+
+
 class TestBackward:
-    def test_a_stopped_gradient(self, parity: Parity) -> None:
-        fault = only_fault(compare(parity, edited(MS, pairs.STOP_GRADIENT), "--steps", "1"))
+    def test_a_stopped_gradient(self, stopped: Done) -> None:
+        fault = only_fault(stopped)
         assert (fault["stage"], fault["op"], fault["reference"]["path"]) == ("backward", "add", "attention")
         assert fault["error"] > 0.5
 
-    @pytest.mark.xfail(
-        strict=True, reason="flow.enclosing() takes the layer around the gradient, not that of the fault"
-    )
-    def test_the_layer_of_a_stopped_gradient(self, parity: Parity) -> None:
-        fault = only_fault(compare(parity, edited(MS, pairs.STOP_GRADIENT), "--steps", "1"))
-        assert fault["candidate"]["path"] == "attn"
+    @pytest.mark.xfail(strict=True, reason="the place is the layer around the boundary, not that of the code behind it")
+    def test_the_layer_of_a_stopped_gradient(self, stopped: Done) -> None:
+        assert only_fault(stopped)["candidate"]["path"] == "attn"
 
-    @pytest.mark.parametrize(
-        ("text", "edit", "path"),
-        [
-            pytest.param(
-                MS, pairs.FROZEN, "fc2.weight", id="mindspore",
-                marks=pytest.mark.xfail(strict=True, reason="MindSporeAdapter.held() takes a frozen weight for a buffer"),
-            ),
-            pytest.param(TORCH, pairs.TORCH_FROZEN, "down.weight", id="torch"),
-        ],
-    )  # fmt: skip
-    def test_a_frozen_parameter(self, parity: Parity, text: str, edit: Edit, path: str) -> None:
-        fault = only_fault(compare(parity, edited(text, edit), "--steps", "1"))
+    def test_a_frozen_parameter(self, frozen: Done) -> None:
+        (fault, *others) = faults(frozen)
         assert (fault["kind"], fault["stage"]) == ("gradient-missing", "backward")
-        assert (fault["candidate"]["path"], fault["reference"]["path"]) == (path, "down.weight")
+        assert fault["candidate"]["path"] == fault["reference"]["path"] == "down.weight"
+        assert {other["stage"] for other in others} <= {"optimizer"}
+
+    @pytest.mark.xfail(strict=True, reason="_optimizer() does not leave out parameters that were found before")
+    def test_a_frozen_parameter_is_one_finding(self, frozen: Done) -> None:
+        assert only_fault(frozen)["kind"] == "gradient-missing"
+
+    @pytest.mark.xfail(strict=True, reason="MindSporeAdapter.held() takes what is frozen for a buffer")
+    def test_a_frozen_parameter_of_a_port(self, parity: Parity) -> None:
+        fault = faults(compare(parity, edited(MS, pairs.FROZEN), "--steps", "1"))[0]
+        assert (fault["kind"], fault["stage"]) == ("gradient-missing", "backward")
+        assert fault["candidate"]["path"] == "fc2.weight"
 
 
 class TestOptimizer:
@@ -168,9 +179,7 @@ class TestMetrics:
         assert (fault["stage"], fault["status"]) == ("metrics", "introduced")
         assert fault["candidate"]["path"].startswith("norm")
 
-    @pytest.mark.xfail(
-        strict=True, reason="Forcer._on_model: double() replaces the buffers, self.held keeps the old ones"
-    )
+    @pytest.mark.xfail(strict=True, reason="double() replaces the buffers, Forcer.held keeps the old ones")
     def test_batchnorm_momentum_that_is_nearly_right(self, parity: Parity) -> None:
         """After one step the mean is 0.2 times the batch's in the candidate, 0.1 times in the reference."""
         fault = only_fault(compare(parity, edited(MS, pairs.BN_MOMENTUM_NEAR), "--steps", "1"))

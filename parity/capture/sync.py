@@ -25,6 +25,9 @@ _AGREE_HALF = 5e-2
 """The same where one side computes in half precision."""
 
 
+_DIFFERS = "the candidate's own batches differ from the reference's, whose batches it was given"
+
+
 class _Memory:
     """Stands in for the trace's writer during a dry run."""
 
@@ -244,6 +247,8 @@ class Synchroniser(Recorder):
             left.remove(ref)
             new = adapter.make(self.reference.array(ref).reshape(values.shape), tensor)
             self._replaced[id(tensor)] = (tensor, new)
+            if _DIFFERS not in self.notes:
+                self.notes.append(_DIFFERS)
             return new
 
         new = replace_tensors(tuple(args), replace, adapter.is_tensor)

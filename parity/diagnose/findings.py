@@ -6,35 +6,15 @@ from collections import defaultdict
 
 from parity.compare.faults import Judged
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
+from parity.diagnose.names import Names
+from parity.diagnose.structure import lone_parameters, untied
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp
-from parity.model import LayerInfo, OptimizerEvent
+from parity.model import OptimizerEvent
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
 _FORWARD = ("input", "output", "root", "loss")
-
-
-class _Names:
-    """Where layers were constructed, by path."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.layers: dict[str, LayerInfo] = {}
-        for layer in trace.layers:
-            self.layers.setdefault(layer.path, layer)
-        self.owners = {name: p.owner for p in trace.parameters for name in p.names}
-
-    def place(self, path: str) -> Place:
-        layer = self.layers.get(path) or self.layers.get(self.owners.get(path, ""))
-        return Place(path, layer.file if layer else None, layer.line if layer else None)
-
-    def type(self, path: str) -> str:
-        layer = self.layers.get(path)
-        return layer.type if layer else ""
-
-    def leaf(self, path: str) -> bool:
-        layer = self.layers.get(path)
-        return layer is not None and layer.framework and not layer.children
 
 
 def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[Finding]:
@@ -47,7 +27,7 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
         candidate: The candidate's trace.
     """
     flow = Flow(forced, candidate)
-    mine, theirs = _Names(reference), _Names(candidate)
+    mine, theirs = Names(reference), Names(candidate)
     found: dict[object, Finding] = {}
     flagged = [j for j in judged if j.flagged]
     forward = [j for j in flagged if j.record.kind in _FORWARD]
@@ -64,42 +44,11 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
         if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
             _merge(found, key, finding)
-    findings = _untied(list(found.values()), reference, candidate)
+    findings = untied(list(found.values()), reference, candidate)
+    findings = lone_parameters(findings, reference, candidate)
     findings += _optimizer(judged, reference, candidate)
     findings += _buffers(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
-
-
-def _untied(findings: list[Finding], reference: Trace, candidate: Trace) -> list[Finding]:
-    """One tensor of the reference that the candidate holds as several: a fault of structure, and its echoes go."""
-    holders: dict[str, list[str]] = defaultdict(list)
-    for pair in (candidate.meta.mapping or {}).get("pairs", []):
-        if pair["transform"] in ("same", "reshape", "transpose"):
-            holders[pair["reference"]].append(pair["candidate"])
-    mine, theirs = _Names(reference), _Names(candidate)
-    kept, found = list(findings), []
-    for parameter in reference.parameters:
-        several = holders.get(parameter.name, [])
-        if not parameter.trainable or len(parameter.names) < 2 or len(several) < 2:
-            continue
-        owners = {name.rpartition(".")[0] for name in parameter.names}
-        echoes = [
-            f for f in kept if f.reference and (f.reference.path in owners or f.reference.path in parameter.names)
-        ]
-        kept = [f for f in kept if f not in echoes]
-        r, c = mine.place(parameter.names[-1]), theirs.place(several[-1])
-        text = (
-            f"{' and '.join(parameter.names)} are one tied parameter in the reference; the candidate holds "
-            f"{' and '.join(several)} as separate parameters"
-        )
-        finding = Finding(
-            "tied-parameter", "structure", "fault", "introduced", None, None, r, c, None, None, None, text
-        )
-        evidence = next((f for f in echoes if f.stage == "backward"), None)
-        finding.cause = Cause("the parameters are not shared", 0.97, evidence.message if evidence else "")
-        finding.fix = f"tie them: let {several[-1]} be the same Parameter as {several[0]}"
-        found.append(finding)
-    return found + kept
 
 
 def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
@@ -147,7 +96,7 @@ def _finding(
     )
 
 
-def _forward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
+def _forward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
     key, finding = _forward_place(item, flow, mine, theirs)
     half = flow.half(item.record)
     if half is not None and finding.kind == "unexplained" and item.record.error < 64 * 2.0**-11 * item.record.scale:
@@ -156,7 +105,7 @@ def _forward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[ob
     return key, finding
 
 
-def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
+def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
     record = item.record
     stage = "loss" if record.kind == "loss" else "forward"
     if record.kind == "output" and mine.leaf(record.path) and theirs.leaf(record.candidate):
@@ -188,7 +137,7 @@ def _forward_place(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tu
     return key, finding
 
 
-def _around(path: str, kind: str, mine: _Names) -> Place:
+def _around(path: str, kind: str, mine: Names) -> Place:
     if kind in ("root", "loss"):
         return mine.place("") if kind == "root" else Place("")
     return mine.place(path.rpartition(".")[0])
@@ -235,7 +184,7 @@ def _evidence(kind: str, path: str, candidate: str, item: Judged) -> str:
     return f"{where} {path}: {_numbers(item)}" if kind not in ("root", "loss") else f"{where}: {_numbers(item)}"
 
 
-def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: _Names) -> bool:
+def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: Names) -> bool:
     """Whether a backward difference lies in a piece whose forward pass differs already."""
     record = item.record
     same_step = [j.record for j in forward if j.record.step == record.step]
@@ -258,7 +207,7 @@ def _forced_tag(item: Judged, flow: Flow) -> int:
     return before.forced if before is not None else item.record.tag
 
 
-def _backward(item: Judged, flow: Flow, mine: _Names, theirs: _Names) -> tuple[object, Finding]:
+def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
     record = item.record
     if record.kind == "parameter-gradient":
         r, c = mine.place(record.path), theirs.place(record.candidate)
@@ -357,7 +306,7 @@ def _adam_epsilon(item: Judged) -> bool:
     return other is not None and other <= max(FACTOR * item.floor, 0.05 * item.record.error)
 
 
-def _buffers(judged: list[Judged], findings: list[Finding], mine: _Names, theirs: _Names) -> list[Finding]:
+def _buffers(judged: list[Judged], findings: list[Finding], mine: Names, theirs: Names) -> list[Finding]:
     diverged = {f.reference.path for f in findings if f.reference and f.stage == "forward"}
     found: dict[str, Finding] = {}
     for item in judged:
@@ -375,7 +324,7 @@ def _buffers(judged: list[Judged], findings: list[Finding], mine: _Names, theirs
     return list(found.values())
 
 
-def _propagated(judged: list[Judged], findings: list[Finding], mine: _Names, theirs: _Names) -> list[Finding]:
+def _propagated(judged: list[Judged], findings: list[Finding], mine: Names, theirs: Names) -> list[Finding]:
     if not any(f.severity == "fault" for f in findings):
         return []
     introduced = {f.reference.path for f in findings if f.reference}

@@ -29,10 +29,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     records = judged_records(measured, options)
     findings = findings_of(records, measured, reference, candidate)
     findings += _step_count(reference, candidate)
-    findings += [
-        Finding("mode", "environment", "note", None, None, None, None, None, None, None, None, note)
-        for note in candidate.meta.notes
-    ]
+    findings += [_note(text) for text in candidate.meta.notes]
     chosen = _chosen(options)
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):
@@ -45,6 +42,12 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
     ]  # fmt: skip
     return _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+
+
+def _note(text: str) -> Finding:
+    """What the capture has to say about a run."""
+    kind, stage = ("batches", "data") if "batches" in text else ("mode", "environment")
+    return Finding(kind, stage, "note", None, None, None, None, None, None, None, None, text)
 
 
 def _chosen(options: Any) -> set[str]:
