@@ -22,6 +22,7 @@ class Measured(msgspec.Struct):
         peak: Its largest magnitude.
         n: The longest reduction in the piece before the boundary.
         rough: Whether that piece holds a transcendental function.
+        slack: What MindSpore's kernels are known to be off by there, absolute.
         unit: The candidate's unit of rounding there.
         tag: Identity of the value before it was forced; the ops behind it are found by it.
         forced: Identity after.
@@ -45,6 +46,7 @@ class Measured(msgspec.Struct):
     scale: float = 0.0
     peak: float = 0.0
     rough: bool = False
+    slack: float = 0.0
     n: int = 1
     unit: float = 2.0**-24
     tag: int = -1

@@ -157,6 +157,8 @@ ADAM: Edit = ("nn.SGD(model.trainable_params(), learning_rate=0.1, momentum=0.9)
 TORCH_ADAM: Edit = ("torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)",
                     "torch.optim.Adam(model.parameters(), lr=0.001)")  # fmt: skip
 TORCH_SCALE: Edit = ("x = x + 0.5 * torch.tanh(x)", "x = x + 0.25 * torch.tanh(x)")
+TANH_OF_MORE: Edit = ("ops.tanh(x)", "ops.tanh(4 * x)")
+TORCH_TANH_OF_MORE: Edit = ("torch.tanh(x)", "torch.tanh(4 * x)")
 TORCH_FROZEN: Edit = ("model.train()\n", "model.train()\nmodel.down.weight.requires_grad_(False)\n")
 TORCH_RATE: Edit = ("lr=0.1", "lr=0.05")
 TORCH_FUNCTIONAL: Edit = ("x = self.relu(self.bn(x))", "x = torch.nn.functional.relu(self.bn(x))")

@@ -68,14 +68,14 @@ def costs(reference: list[Node], candidate: list[Node], every: tuple[int, int]) 
     cost = np.zeros((len(reference), len(candidate)))
     for i, r in enumerate(reference):
         for j, c in enumerate(candidate):
-            agreed = sum(a == b for a, b in zip(r.labels, c.labels, strict=False)) / max(1, len(r.labels))
+            agreed = sum(a == b for a, b in zip(r.labels[1:], c.labels[1:], strict=False)) / max(1, len(r.labels) - 1)
             place = abs(i / max(1, len(reference) - 1) - j / max(1, len(candidate) - 1)) if len(reference) > 1 else 0.0
             whole = abs(r.rank / max(1, every[0] - 1) - c.rank / max(1, every[1] - 1))
             kind = 0.0 if r.kind == c.kind else 0.3 if "other" in (r.kind, c.kind) else 1.0
             roles = projection_of(r.path), projection_of(c.path)
             wrong = 1.0 if None not in roles and roles[0] != roles[1] else 0.0
             cost[i, j] = (
-                2.0 * (1 - agreed) + 2.0 * place + 1.5 * whole + 1.0 * (1 - alike(r.path, c.path)) + kind + wrong
+                4.0 * (1 - agreed) + 1.5 * place + 1.0 * whole + 1.0 * (1 - alike(r.path, c.path)) + kind + wrong
             )
     return cost
 

@@ -23,13 +23,33 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(square))
 
 
+def tame(values: np.ndarray) -> np.ndarray:
+    """The values with sentinels set to 0: a mask of -1e9 among scores would else be all that a norm sees.
+
+    A sentinel is larger than 1e4 and than a thousand times the median of the magnitudes below that. Returns the
+    values themselves where there is none.
+    """
+    if values.dtype.kind != "f" or values.size == 0:
+        return values
+    high = float(np.abs(values).max())
+    if not 1e4 < high < np.inf:
+        return values
+    magnitudes = np.abs(values)
+    ordinary = magnitudes[magnitudes <= 1e4]
+    if ordinary.size == 0:
+        return values
+    limit = max(1e4, 1e3 * float(np.median(ordinary)))
+    return np.where(magnitudes > limit, 0.0, values) if high > limit else values
+
+
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """RMS of `a - b` divided by the RMS of `b` (absolute where that is 0); infinite where their shapes differ
-    or their NaN and Inf do not stand at the same places with the same signs.
+    """RMS of `a - b` divided by the RMS of `b` (absolute where that is 0), sentinels apart.
+
+    Infinite where their shapes differ, or their NaN and Inf do not stand at the same places with the same signs.
     """
     if a.shape != b.shape:
         return float("inf")
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    a, b = tame(np.asarray(a, np.float64)), tame(np.asarray(b, np.float64))
     with np.errstate(invalid="ignore"):
         difference = a - b
     bad = ~np.isfinite(difference)
@@ -102,7 +122,7 @@ class Sketch:
     __slots__ = ("moments", "sample", "scale", "size")
 
     def __init__(self, values: np.ndarray) -> None:
-        flat = np.asarray(values).reshape(-1)
+        flat = tame(np.asarray(values)).reshape(-1)
         self.size = flat.size
         step = max(1, flat.size // SKETCH)
         self.sample = np.array(flat[::step][:SKETCH], np.float64)

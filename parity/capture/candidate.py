@@ -279,6 +279,10 @@ class Candidate:
                 index.add(len(entries) - 1, Sketch(self.array(item.ref)))
         return index, entries
 
+    def differentiated(self, step: int) -> bool:
+        """Whether gradients at layers' outputs were recorded in a step."""
+        return any(known == step for known, _, _ in self.gradients)
+
     def scales_loss(self, step: int, scale: float) -> bool:
         """Whether a loss that is `scale` times too large was scaled on purpose: the script made a loss scaler, or what
         the optimizer was given is divided by the scale again.

@@ -12,6 +12,7 @@ from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.store import Key
 from parity.measured import Measured
+from parity.tolerance import TANH
 
 _STATES = {
     "momentum_buffer": ("momentum_buffer", "moments", "accum"),
@@ -30,12 +31,19 @@ class Forcer(LayerForcing):
         if self.double:
             for root in self.roots:
                 root.double()
+            self._refresh_buffers()
         from parity.capture.frameworks.torch_force import no_autocast
 
         self._undo.append(no_autocast())
         known = {p.name: p.ref for p in self.candidate.trace.parameters if p.ref is not None}
         self._assign(self.candidate.arrays(known))
         self.busy = False
+
+    def _refresh_buffers(self) -> None:
+        """Finds the buffers again: parameters keep their objects when a module changes precision, buffers do not."""
+        now = {h.names[0]: h.tensor for root in self.roots for h in self.adapter.held(root) if h.buffer}
+        if len(self.roots) == 1:
+            self.held = [h._replace(tensor=now.get(h.names[0], h.tensor)) if h.buffer else h for h in self.held]
 
     def _on_backward(self, loss: Any) -> None:
         self.busy = True
@@ -71,6 +79,7 @@ class Forcer(LayerForcing):
             return
         back: dict[int, int] = {}
         rough: set[int] = set()
+        inexact: set[int] = set()
         forced = {r.tag for r in self._step_records if r.cut}
         through = {r.forced: r.tag for r in self._step_records if r.forced >= 0 and not r.cut}
         for op in reversed(self._step_ops):
@@ -93,7 +102,9 @@ class Forcer(LayerForcing):
                 back[tag] = max(back.get(tag, 1), spread, beyond)
                 if op.name.rstrip("_") in TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
                     rough.add(tag)
-        self._back, self._back_rough = back, rough
+                if op.id in self._tanh or any(t in inexact and t not in forced for t in op.outputs):
+                    inexact.add(tag)
+        self._back, self._back_rough, self._back_tanh = back, rough, inexact
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
@@ -296,13 +307,17 @@ class Forcer(LayerForcing):
                 if record.kind == "gradient" and record.tag in forced:
                     record.n = back.get(forced[record.tag], 1)
                     record.rough = forced[record.tag] in self._back_rough
+                    if forced[record.tag] in self._back_tanh:
+                        record.slack = 2 * TANH * record.scale
             self._nearest_mine()
+        self._tanh.clear()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
         self._op = self._drawn = self._optimizers_seen = 0
         self._n.clear()
         self._rough.clear()
+        self._slack.clear()
         self._consumed.clear()
         self.busy = False
 

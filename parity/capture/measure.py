@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.align.parameters import to_reference
-from parity.align.values import Index, Sketch, lay, layout, rms
+from parity.align.values import Index, Sketch, lay, layout, rms, tame
 from parity.capture.candidate import Candidate
 from parity.capture.session import Session
 from parity.capture.source import Source
@@ -88,6 +88,9 @@ class Measuring(Session):
         self._op = 0
         self._n: dict[int, int] = {}
         self._rough: set[int] = set()
+        self._slack: dict[int, float] = {}
+        self._tanh: set[int] = set()
+        self._back_tanh: set[int] = set()
         self._back_rough: set[int] = set()
         self._used: set[int] = set()
         self._consumed: set[int] = set()
@@ -119,7 +122,7 @@ class Measuring(Session):
             kept, record = self.store.load(key), self.store.record(key)
             if kept is None or record is None or kept.shape != mine.shape:
                 return record
-            own = rms(np.asarray(mine, np.float64) - kept)
+            own = rms(tame(np.asarray(mine, np.float64)) - tame(kept))
             if self.kind == "float32":
                 record.single = max(record.single, own)
             else:
@@ -131,13 +134,14 @@ class Measuring(Session):
             step, stage, kind, path, call, item, candidate, event, unit=unit, tag=tag, n=self._n.get(tag, 1)
         )
         record.rough = tag in self._rough
+        record.slack = self._slack.get(tag, 0.0)
         record.shape, record.candidate_shape = tuple(mine.shape), tuple(other.shape)
-        record.scale = rms(wide)
+        record.scale = rms(tame(wide))
         if wide.shape != theirs.shape:
             record.mismatch = "shape"
         else:
             with np.errstate(invalid="ignore", over="ignore"):
-                difference: np.ndarray = theirs - wide
+                difference: np.ndarray = tame(theirs) - tame(wide)
             bad = ~np.isfinite(difference)
             if bad.any():
                 if not np.array_equal(theirs[bad], wide[bad], equal_nan=True):

@@ -43,12 +43,23 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
     for item in flagged:
         if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
-            _merge(found, key, finding)
+            if not any(_same_place(finding, other) for other in found.values()):
+                _merge(found, key, finding)
     findings = untied(list(found.values()), reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     findings += _optimizer(judged, reference, candidate)
     findings += _buffers(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
+
+
+def _same_place(finding: Finding, other: Finding) -> bool:
+    """Whether a backward difference belongs to a forward one that an earlier step showed in the same layer."""
+    return (
+        other.stage == "forward"
+        and finding.reference is not None
+        and other.reference is not None
+        and other.reference.path == finding.reference.path != ""
+    )
 
 
 def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
@@ -65,6 +76,8 @@ def _at(place: Place) -> str:
 def _numbers(item: Judged) -> str:
     if item.record.mismatch == "shape":
         return f"shape {_shape(item.record.candidate_shape)} where the reference has {_shape(item.record.shape)}"
+    if item.record.mismatch == "stopped":
+        return "no gradient comes back, where the reference has one"
     if item.record.mismatch == "nonfinite":
         return "NaN or Inf at other places than in the reference"
     error, noise = item.relative
@@ -226,12 +239,13 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
     own = [op for op in ahead if not mine.leaf(op.path)]
     path = common([op.path for op in own] or [op.path.rpartition(".")[0] for op in ahead] or [record.path])
     r = Place(path, own[0].file, own[0].line) if own else mine.place(record.path)
-    c = theirs.place(flow.enclosing(record))
+    c = theirs.place(flow.counterpart(path) if own else flow.enclosing(record))
     text = (
         f"the gradient that comes back to {record.candidate or 'the output'} diverges from that at "
         f"{record.path or 'the output'}, backward, step {record.step}: {_numbers(item)}"
     )
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
+    finding.kind = "unexplained"
     factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""
     finding.cause = Cause(
         "the forward pass agrees here, the backward pass of the code behind it does not" + factor, 0.3
@@ -241,13 +255,14 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
 
 def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list[Finding]:
     found = []
+    missing = {i.record.path for i in judged if i.record.mismatch == "missing"}
     lines = {(e.step, e.index): e for e in reference.of(OptimizerEvent)}
     others = {(e.step, e.index): e for e in candidate.of(OptimizerEvent)}
     seen: set[object] = set()
     for kind in ("given", "parameter"):
         groups: dict[tuple[int, int], list[Judged]] = defaultdict(list)
         for item in judged:
-            if item.flagged and item.record.kind == kind:
+            if item.flagged and item.record.kind == kind and item.record.path not in missing:
                 groups[(item.record.step, item.record.call)].append(item)
         for (step, call), items in sorted(groups.items()):
             mild = kind == "parameter" and all(_adam_epsilon(i) for i in items)

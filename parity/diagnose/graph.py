@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Container
 from typing import NamedTuple
 
-from parity.align.values import rms
+from parity.align.values import rms, tame
 from parity.compare.faults import Judged
 from parity.measured import Forced, ForcedOp, Measured
 from parity.model import CallEvent, Item, LossEvent, OpEvent
@@ -190,7 +190,7 @@ class Flow:
         for op in self.candidate_piece(item.record, limit_of(item)):
             for made in self.ops[op.order].outputs:
                 if "float" in made.ref.dtype:
-                    peak = max(peak, rms(self.candidate.array(made.ref)))
+                    peak = max(peak, rms(tame(self.candidate.array(made.ref))))
         return peak > 2 * record.scale and record.error <= CANCELLED * record.unit * peak
 
     def half(self, record: Measured) -> str | None:
@@ -203,6 +203,13 @@ class Flow:
         made = [item.ref.dtype for op in self.ops.values() if call.id < op.id < call.end for item in op.outputs]
         made += [item.ref.dtype for item in (call.inputs if record.kind == "input" else call.outputs)]
         return next((dtype for dtype in made if dtype in ("float16", "bfloat16")), None)
+
+    def counterpart(self, path: str) -> str:
+        """The candidate's layer that encloses the counterparts of what a reference layer encloses."""
+        if path in self.forced.paired:
+            return self.forced.paired[path]
+        inside = [c for r, c in self.forced.paired.items() if not path or r.startswith(path + ".")]
+        return common(inside) if len(inside) > 1 else (inside[0].rpartition(".")[0] if inside else "")
 
     def enclosing(self, record: Measured) -> str:
         """The candidate's layer around a boundary."""

@@ -139,7 +139,6 @@ class TestNames:
 
 
 class TestOrder:
-    @pytest.mark.xfail(strict=True, reason="costs() weighs order (up to 3.5) above data flow (at most 1.5)")
     def test_branches_called_in_another_order(self) -> None:
         reference = [
             dense("p", 8, 8, 0, 1), dense("p2", 4, 8, 1, 2), dense("q", 8, 8, 0, 3), dense("q2", 5, 8, 3, 4),

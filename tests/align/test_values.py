@@ -58,10 +58,18 @@ class TestDistance:
         # The NaN counts as an equal element: the error is spread over both, the scale is that of the finite ones.
         assert distance(np.array([NAN, 3.0]), np.array([NAN, 2.0])) == pytest.approx(math.sqrt(0.5) / 2.0)
 
-    @given(st.floats(1e-6, 1e6), st.integers(0, 1000))
+    @given(st.floats(1e-6, 1e3), st.integers(0, 1000))
     def test_scaling_both_changes_nothing(self, factor: float, seed: int) -> None:
         a, b = normal(12, seed=seed), normal(12, seed=seed + 1)
         assert distance(factor * a, factor * b) == pytest.approx(distance(a, b), rel=1e-9)
+
+    @pytest.mark.parametrize("share", [0.25, 0.75])
+    def test_a_mask_hides_nothing(self, share: float) -> None:
+        scores = normal(400, seed=3)
+        masked = np.arange(400) < 400 * share
+        other = np.where(masked, -1e9, scores * 0.5)
+        assert distance(other, np.where(masked, -1e9, scores)) == pytest.approx(0.5, rel=1e-6)
+        assert distance(scores, np.where(masked, -1e9, scores)) > 0.1
 
     def test_half_precision_is_measured_in_double(self) -> None:
         big = np.full(4, 60000, np.float16)

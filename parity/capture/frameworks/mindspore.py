@@ -22,6 +22,8 @@ from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduc
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
+_LEARNED = ("weight", "bias", "gamma", "beta", "embedding_table", "w")
+"""What a frozen parameter may be called; all else without a gradient is a buffer (MindSpore has no such kind)."""
 _OPTIMIZERS = (nn.Optimizer, ExperimentalOptimizer)
 
 
@@ -392,7 +394,8 @@ class MindSporeAdapter:
                 if isinstance(tensor, Parameter):
                     names.setdefault(id(tensor), []).append(".".join(filter(None, (path, role))))
                     trainable = bool(tensor.requires_grad)
-                    found.setdefault(id(tensor), Held([], tensor, path, role, trainable, not trainable))
+                    buffer = not trainable and role not in _LEARNED
+                    found.setdefault(id(tensor), Held([], tensor, path, role, trainable, buffer))
         return [held._replace(names=names[key]) for key, held in found.items()]
 
     def made(self, value: Any) -> Made:
