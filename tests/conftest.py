@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -67,12 +68,24 @@ class Parity:
     def start(self, *words: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Runs it without waiting for its end."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen(self.command(*words), cwd=self.folder, env=self.environment, text=True, **pipes)
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            preexec_fn=_hear_interrupts,
+            **pipes,
+        )
 
     def __call__(self, *words: str | Path) -> Done:
         with self.start(*words) as process:
             out, err = process.communicate(timeout=600)
         return Done(process.returncode, out, err)
+
+
+def _hear_interrupts() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
