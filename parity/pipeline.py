@@ -89,8 +89,9 @@ class _Run:
         if reference is None:
             reference = self._capture("reference", self.request.reference, _steps(options.steps, candidate), None)
         if candidate is None:
-            sync = None if options.free else reference.path
-            candidate = self._capture("candidate", self.request.candidate, _steps(options.steps, reference), sync)
+            candidate = self._capture(
+                "candidate", self.request.candidate, _steps(options.steps, reference), reference.path
+            )
         forced = None if self.request.reference.is_trace else self._force(reference, candidate)
         self.console.begin("comparing")
         start = time.perf_counter()
@@ -126,6 +127,7 @@ class _Run:
             path = capture(
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
+                free=self.request.options.free,
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed) as error:

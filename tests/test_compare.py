@@ -187,6 +187,17 @@ class TestMetrics:
         assert fault["error"] == pytest.approx(1.0, rel=1e-3)
 
 
+class TestFree:
+    """Without the reference's weights and batches, the forced run takes the candidate's own."""
+
+    def test_port(self, parity: Parity) -> None:
+        assert_match(compare(parity, MS, "--steps", "2", "--free"))
+
+    def test_fault(self, parity: Parity) -> None:
+        fault = only_fault(compare(parity, edited(MS, pairs.LAYERNORM_EPS), "--steps", "1", "--free"))
+        assert (fault["stage"], fault["candidate"]["path"]) == ("forward", "attn.ln")
+
+
 class TestOptions:
     """On pairs of PyTorch scripts, which start sooner."""
 

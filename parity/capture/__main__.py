@@ -82,8 +82,8 @@ def _record(job: Job, frameworks: _Frameworks) -> int:
     writer = TraceWriter(Path(job.output))
     source = Source(script)
     recorder: Recorder
-    if job.kind == "sync" and job.reference is not None:
-        recorder = Synchroniser(writer, source, job.steps, Trace(job.reference))
+    if job.kind in ("sync", "free") and job.reference is not None:
+        recorder = Synchroniser(writer, source, job.steps, Trace(job.reference), free=job.kind == "free")
     else:
         recorder = Recorder(writer, source, job.steps)
     meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))

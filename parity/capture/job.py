@@ -10,7 +10,8 @@ import msgspec
 class Job(msgspec.Struct):
     """One run of one script.
 
-    `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches)
+    `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
+    `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
     """
 

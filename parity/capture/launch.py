@@ -61,6 +61,7 @@ def capture(
     cwd: Path,
     log: Log,
     sync: Path | None = None,
+    free: bool = False,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -75,6 +76,7 @@ def capture(
         cwd: The folder to run it in.
         log: Takes what the script prints.
         sync: The reference's trace, whose weights and batches the script gets; None leaves it its own.
+        free: With `sync`, only pair the parameters with that reference's.
 
     Returns:
         The path of the trace.
@@ -87,7 +89,7 @@ def capture(
     shutil.rmtree(_partial(output), ignore_errors=True)
     shown = script if os.path.realpath(cwd) == os.getcwd() else Path(os.path.abspath(script))
     reference = os.path.abspath(sync) if sync is not None else None
-    kind = "record" if sync is None else "sync"
+    kind = "record" if sync is None else "free" if free else "sync"
     job = Job(kind, str(shown), list(args), str(output), steps, reference=reference, side=side)
     return run_job(job, python=python, cwd=cwd, timeout=timeout, side=side, log=log)
 

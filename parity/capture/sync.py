@@ -55,11 +55,15 @@ class Synchroniser(Recorder):
         source: Which files are the script's own.
         steps: Training steps to record.
         reference: The reference's trace.
+        free: Only pair the parameters; the candidate keeps its own weights, batches and draws.
     """
 
-    def __init__(self, writer: TraceWriter, source: Source, steps: int, reference: Trace) -> None:
+    def __init__(
+        self, writer: TraceWriter, source: Source, steps: int, reference: Trace, *, free: bool = False
+    ) -> None:
         super().__init__(writer, source, steps)
         self.reference = reference
+        self.free = free
         self.mapping: dict[str, Any] | None = None
         self.unmapped: list[str] = []
         self._dry = False
@@ -105,6 +109,9 @@ class Synchroniser(Recorder):
         memory = self._dry_run(root, args, kwargs)
         candidate = self._nodes(memory)
         mapping = map_parameters(reference, candidate)
+        if self.free:
+            self.mapping = msgspec.to_builtins(mapping)
+            return
         self._load(mapping)
         memory = self._dry_run(root, args, kwargs)
         agreed, total = self._agreement(mapping, reference, memory)
@@ -195,7 +202,7 @@ class Synchroniser(Recorder):
         call = self._root_calls.get((self.step, self._roots_seen))
         if not self._dry:
             self._roots_seen += 1
-        if call is None:
+        if call is None or self.free:
             return args, kwargs
         return self._replace(args, kwargs, [item.ref for item in call.inputs], lambda tensor: True)
 
@@ -208,7 +215,7 @@ class Synchroniser(Recorder):
             drop: How many of the last positional arguments are not data (a sensitivity).
             untagged: Leave tensors alone that were computed within the step.
         """
-        if self.finished or self.busy or self._dry or self.step >= self.steps:
+        if self.free or self.finished or self.busy or self._dry or self.step >= self.steps:
             return args, kwargs
         pool: list[TensorRef] = []
         calls = [call for (step, _), call in self._root_calls.items() if step == self.step]
@@ -263,7 +270,7 @@ class Synchroniser(Recorder):
         size = int(np.prod(shape)) if shape else 1
         key = (self.step, kind, size)
         known = self._draws.get(key, [])
-        if self._drawn[key] >= len(known):
+        if self.free or self._drawn[key] >= len(known):
             return super()._on_random(kind, shape, draw)
         event = known[self._drawn[key]]
         self._drawn[key] += 1
