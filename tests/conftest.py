@@ -84,8 +84,9 @@ class Parity:
 
 
 def _hear_interrupts() -> None:
-    """A shell starts what runs in its background with SIGINT ignored, and that is inherited."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """A shell starts what runs in its background with SIGINT ignored, `nohup` SIGHUP, and that is inherited."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
