@@ -146,21 +146,10 @@ def _pair_nodes(r: Node, c: Node, mapping: Mapping, how: str, confidence: float)
         if chosen is not None:
             key = next(k for k, v in left.items() if v is chosen)
             del left[key]
-            _add(
-                mapping,
-                f"{r.path}.{key}".lstrip("."),
-                f"{c.path}.{role}".lstrip("."),
-                chosen,
-                parameter,
-                how,
-                confidence,
-            )
+            _add(mapping, chosen, parameter, how, confidence)
 
 
-def _add(
-    mapping: Mapping, name: str, other: str, r: ParameterInfo, c: ParameterInfo, how: str, confidence: float
-) -> None:
-    del other
+def _add(mapping: Mapping, r: ParameterInfo, c: ParameterInfo, how: str, confidence: float) -> None:
     if not any(pair.candidate == c.name for pair in mapping.pairs):
         transform = _transform(r, c)
         assert transform is not None

@@ -101,6 +101,7 @@ class Candidate:
         self.buffers = {e.step: e.values for e in trace.of(BufferEvent)}
         self.targets = self._targets(reference)
         self.containers = self._containers(reference)
+        self._reference_calls = {(c.step, c.path, c.call): c for c in reference.of(CallEvent)}
         self._by_output: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         for calls in self.calls.values():
             for call in calls:
@@ -300,10 +301,6 @@ class Candidate:
 
     def accumulated(self, reference: Trace, record: Measured) -> float | None:
         """How far this output is from the reference's own run."""
-        if not hasattr(self, "_reference_calls"):
-            self._reference_calls: dict[tuple[int, str, int], CallEvent] = {
-                (c.step, c.path, c.call): c for c in reference.of(CallEvent)
-            }
         call = self._reference_calls.get((record.step, record.path, record.call))
         target = self.targets.get(record.path)
         if call is None or target is None or len(target.paths) != 1 or target.rows:

@@ -298,7 +298,7 @@ class Forcer(LayerForcing):
                         record.n = max([1, *(o.reduction for o in self._step_ops if o.path == held.owner)])
                     self.adapter.assign(held.tensor, self._moved(other, 2.0**-24))
         if self.kind == "float64":
-            back = getattr(self, "_back", {})
+            back = self._back
             for record in self._step_records:
                 if record.kind == "gradient":
                     record.n = max(record.n, back.get(record.forced if record.forced >= 0 else record.tag, 1))

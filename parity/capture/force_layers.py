@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.align.values import Sketch, distance, lay, layout
-from parity.capture.candidate import Value
+from parity.capture.candidate import Value, unit_of
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.measure import LINEAR, TRANSCENDENTAL, Measuring
 from parity.capture.session import Frame
@@ -318,7 +318,7 @@ class LayerForcing(Measuring):
         _, entries = self._candidates()
         for gap, entry, moved in near[:3]:
             ref = entries[entry][0]
-            unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(ref.dtype, 2.0**-24)
+            unit = max(unit_of(ref.dtype), 2.0**-24)
             allowed = max(4.0, 0.5 * float(np.sqrt(record.reduction))) * unit
             if moved or gap > 2 * allowed:
                 continue

@@ -15,7 +15,7 @@ from parity.capture.source import Source
 from parity.capture.store import Key, Store
 from parity.measured import ForcedOp, Measured
 from parity.model import RandomEvent
-from parity.trace import Trace
+from parity.trace import Trace, widen
 
 LINEAR = {"linear", "addmm", "matmul"}
 """Ops that multiply by a weight."""
@@ -90,6 +90,7 @@ class Measuring(Session):
         self._rough: set[int] = set()
         self._slack: dict[int, float] = {}
         self._tanh: set[int] = set()
+        self._back: dict[int, int] = {}
         self._back_tanh: set[int] = set()
         self._back_rough: set[int] = set()
         self._used: set[int] = set()
@@ -112,8 +113,7 @@ class Measuring(Session):
         return wide * (1 + unit * self._generator.uniform(-1, 1, wide.shape))
 
     def _read(self, tensor: Any) -> np.ndarray:
-        values, dtype = self.adapter.read(tensor)
-        return values if dtype != "bfloat16" else (values.astype(np.uint32) << 16).view(np.float32)
+        return widen(*self.adapter.read(tensor))
 
     def measure(self, key: Key, stage: str, mine: np.ndarray, other: np.ndarray, *, candidate: str, event: int = -1,
                 unit: float = 2.0**-24, tag: int = -1) -> Measured | None:  # fmt: skip
@@ -200,8 +200,7 @@ class Measuring(Session):
         from parity.capture.frameworks.torch_force import promote
         from parity.capture.frameworks.torch_ops import name_of
 
-        args, kwargs, _ = promote(args, kwargs, func, name_of(func))
-        return args, kwargs
+        return promote(args, kwargs, name_of(func))
 
     def _tag(self, tensor: Any) -> int:
         tag = self.adapter.tag(tensor)

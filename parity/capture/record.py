@@ -46,6 +46,7 @@ class Recorder(Session):
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
         self._watched: dict[int, list[tuple[int, str]]] = {}
+        self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
         self._batches = 0
 
@@ -217,7 +218,7 @@ class Recorder(Session):
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
-        stash: dict[int, np.ndarray] = getattr(self, "_stash", {})
+        stash = self._stash
         for held in self.held:
             if gradients is not None:
                 gradient = gradients.get(id(held.tensor))

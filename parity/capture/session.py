@@ -131,6 +131,14 @@ class Session:
         self._first = first
         return self._on_op(name, inputs, outputs, view, inplace, reduction)
 
+    def arguments(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments of an op that is about to run; a forcing session changes them."""
+        return args, kwargs
+
+    def step_arguments(self, args: Any, kwargs: Any, drop: int = 0) -> tuple[Any, Any]:
+        """What enters a training step (the last `drop` are no data); a synchronising session changes it."""
+        return args, kwargs
+
     def batch(self, loader: Any, batch: Any) -> Any:
         """A data loader yielded a batch."""
         if self.finished or self.busy:

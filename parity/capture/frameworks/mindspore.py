@@ -144,7 +144,7 @@ class MindSporeAdapter:
             if isinstance(layer, _OPTIMIZERS):
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
-                args, kwargs = self._step_arguments(args, kwargs, 0)
+                args, kwargs = self.session.step_arguments(args, kwargs, 0)
             if self.is_wrapper(layer) or session.adapter is not self or not session.wants(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
@@ -205,11 +205,6 @@ class MindSporeAdapter:
         session.optimizer_ends(optimizer)
         return result
 
-    def _step_arguments(self, args: Any, kwargs: Any, drop: int) -> tuple[Any, Any]:
-        """What enters a training step, as a synchronising session wants it (the last `drop` are no data)."""
-        replace = getattr(self.session, "step_arguments", None)
-        return replace(args, kwargs, drop) if replace is not None else (args, kwargs)
-
     def _trains(self, layer: Any) -> bool:
         """Whether a cell makes whole training steps: it holds an optimizer."""
         return any(isinstance(child, _OPTIMIZERS) for child in layer._cells.values())
@@ -221,7 +216,7 @@ class MindSporeAdapter:
 
         @functools.wraps(forward)
         def wrapped_forward(fn: Any, sens_param: Any, *args: Any, **kwargs: Any) -> Any:
-            args, kwargs = self._step_arguments(args, kwargs, 1 if sens_param else 0)
+            args, kwargs = self.session.step_arguments(args, kwargs, 1 if sens_param else 0)
             run_args, out = forward(fn, sens_param, *args, **kwargs)
             self._loss = next((t for _, t in tensors_in(out, self.is_tensor)), None)
             return run_args, out

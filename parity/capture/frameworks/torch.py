@@ -201,7 +201,7 @@ class TorchAdapter:
         name = name_of(func)
         if name.startswith("__get") or name.startswith("__set__"):
             return func(*args, **kwargs)
-        args, kwargs = session.arguments(func, args, kwargs) if hasattr(session, "arguments") else (args, kwargs)
+        args, kwargs = session.arguments(func, args, kwargs)
         inplace = is_inplace(name)
         first = self.tag(args[0]) if inplace and args and torch.is_tensor(args[0]) else None
         drawn = random_call(name, func, args, kwargs, self)

@@ -39,19 +39,16 @@ def put(x: Any, values: np.ndarray, arrived: Callable[[Any], Any] | None = None)
     return _Boundary.apply(x, values, arrived)
 
 
-def promote(args: Any, kwargs: Any, func: Any, name: str) -> tuple[Any, Any, bool]:
+def promote(args: Any, kwargs: Any, name: str) -> tuple[Any, Any]:
     """Arguments of an op with low-precision tensors and dtypes lifted to float64 where a float64 tensor takes part.
 
     Returns:
-        The arguments, the keyword arguments, and whether the op itself is to be left out (a cast down).
+        The positional and the keyword arguments.
     """
     flat = [*args, *kwargs.values()]
     nested = [t for value in flat for t in (value if isinstance(value, (list, tuple)) else [value])]
     if not any(isinstance(t, torch.Tensor) and t.dtype is torch.float64 for t in nested):
-        return args, kwargs, False
-    first = args[0] if args else None
-    if name in ("float", "half", "bfloat16") and isinstance(first, torch.Tensor) and first.dtype is torch.float64:
-        return args, kwargs, True
+        return args, kwargs
     inplace = name.endswith("_") and not name.endswith("__")
 
     def lift(value: Any, position: int) -> Any:
@@ -70,7 +67,7 @@ def promote(args: Any, kwargs: Any, func: Any, name: str) -> tuple[Any, Any, boo
         named = {k: lift(v, 1) for k, v in kwargs.items() if k != "out"} | {
             k: v for k, v in kwargs.items() if k == "out"
         }
-    return new, named, False
+    return new, named
 
 
 def no_autocast() -> Callable[[], None]:
