@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import judged_records
 from parity.diagnose.findings import findings_of
+from parity.diagnose.join import joined
+from parity.diagnose.stage import Context, Result
 from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
+
+_JUDGES: dict[str, Callable[[Context], Result]] = {}
+"""The stages that judge more than what the forced run measured, by name, in their order."""
 
 
 def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any) -> Comparison:
@@ -28,9 +34,12 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     measured = read_forced(forced) if forced is not None else Forced()
     records = judged_records(measured, options)
     findings = findings_of(records, measured, reference, candidate)
+    chosen = _chosen(options)
+    context = Context(reference, candidate, measured, records, options)
+    results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
+    findings = joined([f for result in results.values() for f in result.findings], findings)
     findings += _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
-    chosen = _chosen(options)
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):
         for finding in findings:
@@ -38,6 +47,11 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
                 finding.severity = "fault"
     findings = _ordered(findings)
     stages = stages_of(records, findings, measured, reference, candidate, chosen)
+    for name, result in results.items():
+        stages[name] = result.stage
+        result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
+        if result.stage.diverged:
+            result.stage.status = "diverged"
     missing = uncovered(records, measured, reference, candidate) if forced is not None else [
         "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
     ]  # fmt: skip
