@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.frameworks.base import tensors_in
+from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
 from parity.model import (
@@ -37,6 +38,8 @@ class Recorder(Session):
         source: Which files are the script's own.
         steps: Training steps to record.
     """
+
+    initials = True
 
     def __init__(self, writer: TraceWriter, source: Source, steps: int, stop: bool = True) -> None:
         super().__init__(source, steps, stop)
@@ -94,6 +97,7 @@ class Recorder(Session):
             info.ref = info.own = self.store(held.tensor)
             info.dtype = info.ref.dtype
             self.parameters.append(info)
+        record_initials(self.adapter, self.held, self.writer)
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:

@@ -38,6 +38,9 @@ class Session:
         stop: Whether to stop the script then.
     """
 
+    initials = False
+    """Whether it is to be followed how parameters get their initial values."""
+
     def __init__(self, source: Source, steps: int, stop: bool = True) -> None:
         self.source = source
         self.steps = steps
