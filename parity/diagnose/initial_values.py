@@ -188,6 +188,7 @@ _NUMBERS = r"(?:([^,()]+), ([^,()]+))?"
 _NORMAL = re.compile(rf"(?:numpy\.random\.)?normal_?\({_NUMBERS}\)|Normal\(sigma=([^,()]+), mean=([^,()]+)\)")
 _UNIFORM = re.compile(rf"(?:numpy\.random\.)?uniform_?\({_NUMBERS}\)|Uniform\(scale=([^,()]+)\)")
 _CUT = re.compile(r"TruncatedNormal\(sigma=([^,()]+), mean=([^,()]+), a=([^,()]+), b=([^,()]+)\)")
+_CUT_TORCH = re.compile(r"trunc_normal_\(([^,()]+), ([^,()]+), ([^,()]+), ([^,()]+)\)")
 
 
 def law_of(part: Part, known: Sample | None) -> tuple[str, tuple[float, ...]]:
@@ -202,9 +203,13 @@ def law_of(part: Part, known: Sample | None) -> tuple[str, tuple[float, ...]]:
         if found := _UNIFORM.fullmatch(part.law):
             low, high, scale = found.groups()
             return "uniform", (-float(scale), float(scale)) if scale else (float(low or 0), float(high or 1))
+        numbers: tuple[float, ...] = ()
         if found := _CUT.fullmatch(part.law):
-            sigma, mean, low, high = map(float, found.groups())
-            if low - mean == mean - high:
-                cut = (high - mean) / sigma
-                return ("truncated", (mean, sigma, cut)) if cut < 4 else ("normal", (mean, sigma))
+            sigma, middle, *ends = map(float, found.groups())
+            numbers = (middle, sigma, *ends)
+        elif found := _CUT_TORCH.fullmatch(part.law):
+            numbers = tuple(map(float, found.groups()))
+        if numbers and numbers[0] - numbers[2] == numbers[3] - numbers[0]:
+            reach = (numbers[3] - numbers[0]) / numbers[1]
+            return ("truncated", (*numbers[:2], reach)) if reach < 4 else ("normal", numbers[:2])
     return kind(known) if known is not None else ("", ())

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.capture.frameworks.base import Held, Made, Origin, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
-from parity.capture.frameworks.torch_initial import Provenance, drawing
+from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -188,9 +188,17 @@ class TorchAdapter:
         """Follows random numbers into the parameters, until the first step."""
         if not self.session.initials:
             return
-        provenance = self._provenance = Provenance(self.session.source.here)
+        provenance = self._provenance = Provenance(self.session.source.here, self._note)
         provenance.start()
         load = torch.nn.Module.load_state_dict
+        deepcopy = torch.Tensor.__deepcopy__
+
+        @functools.wraps(deepcopy)
+        def wrapped_copy(tensor: Any, memo: Any) -> Any:
+            result = deepcopy(tensor, memo)
+            if type(tensor) is torch.Tensor:
+                provenance.copied(tensor, result)
+            return result
 
         @functools.wraps(load)
         def wrapped(layer: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
@@ -200,6 +208,9 @@ class TorchAdapter:
             return result
 
         self._replace(torch.nn.Module, "load_state_dict", wrapped)
+        self._replace(torch.Tensor, "__deepcopy__", wrapped_copy)
+        for name in WHOLE:
+            self._replace(torch.nn.init, name, provenance.filling(getattr(torch.nn.init, name)))
 
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
@@ -208,10 +219,12 @@ class TorchAdapter:
             if name in vars(functional):
                 self._replace(functional, name, lambda *_: False)
 
+    def _note(self, text: str) -> None:
+        if text not in self.session.notes:
+            self.session.notes.append(text)
+
     def _not_compiled(self, model: Any = None, **_: Any) -> Any:
-        note = "torch.compile was not applied: the model was run eagerly"
-        if note not in self.session.notes:
-            self.session.notes.append(note)
+        self._note("torch.compile was not applied: the model was run eagerly")
         return model if model is not None else (lambda function: function)
 
     # Ops ------------------------------------------------------------------------------------------------------
