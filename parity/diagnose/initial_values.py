@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.nodes import squeezed
-from parity.diagnose.distributions import Sample, kind, ks_p, sample_of
+from parity.diagnose.distributions import Sample, difference, kind, sample_of
 from parity.model import InitialEvent, LayerInfo, ParameterInfo
 from parity.sample import spread
 from parity.trace import Trace
 
-_STALE = 1e-9
-"""Own values that are less probable than this did not come from the initializer that was seen."""
+_STALE = 1e-3
+"""Own values that are less probable than this are judged by themselves: what was drawn again may be something else."""
 
 
 class Part(NamedTuple):
@@ -163,12 +163,12 @@ class _Side:
 
 def _fits(own: np.ndarray, values: np.ndarray) -> bool:
     """Whether a parameter's own values can have come from the distribution that was drawn again."""
-    mine = np.asarray(own, np.float64).reshape(-1)
+    mine = np.asarray(own).reshape(-1)
     if mine.size > values.size:
         mine = mine[spread(mine.size, values.size)]
-    if not np.all(np.isfinite(mine)):
-        return False
-    return ks_p(np.sort(mine), np.sort(values.reshape(-1).astype(np.float64)))[1] > _STALE
+    if mine.size < 2:
+        return True
+    return bool(np.all(np.isfinite(mine))) and difference(sample_of(mine), sample_of(values)).p > _STALE
 
 
 def sample(parts: list[Part]) -> Sample | None:

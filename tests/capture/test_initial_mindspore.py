@@ -32,13 +32,16 @@ class Net(nn.Cell):
         self.array = Parameter(Tensor((np.random.randn(8, 5) * 0.02 + 1).astype(np.float32)))
         self.op = Parameter(ops.randn(8, 5))
         self.given = Parameter(Tensor(np.arange(12, dtype=np.float32)))
-        self.loaded = nn.Dense(6, 2)
-        ms.load_param_into_net(self.loaded, {"weight": Parameter(ops.ones((2, 6)) / 3, name="weight")})
+        loaded = nn.Dense(6, 2)
+        ms.load_param_into_net(loaded, {"weight": Parameter(ops.ones((2, 6)) / 3, name="weight")})
+        self.loaded = loaded
+        self.tall = nn.Dense(3, 12)
+        self.wide = nn.Dense(12, 3)
 
     def construct(self, x):
         used = [p.sum() for p in (self.array, self.op, self.given, self.table.embedding_table)]
         h = self.plain(x) + self.set(x) + self.smaller(x)
-        h = h.sum() + self.loaded(x).sum() + sum(used)
+        h = h.sum() + self.loaded(x).sum() + self.wide(self.tall(x[:, :3])).sum() + sum(used)
         return h + self.cell(x.expand_dims(0))[0].sum()
 
 
@@ -77,6 +80,8 @@ def values(run: Captured, name: str) -> np.ndarray:
         ("plain.weight", 0, (1 / 18) ** 0.5),
         ("plain.bias", 0, (1 / 18) ** 0.5),
         ("set.weight", 0, 0.5),
+        ("tall.weight", 0, (1 / 9) ** 0.5),
+        ("wide.weight", 0, (1 / 36) ** 0.5),
         ("smaller.weight", 0, (1 / 18) ** 0.5 / 4),
         ("array", 1, 0.02),
         ("cell.weight_ih_l0", 0, (1 / 12) ** 0.5),

@@ -43,6 +43,7 @@ class _Fill(NamedTuple):
 
     make: Callable[[], np.ndarray] | None
     law: str
+    shape: tuple[int, ...]
     some: np.ndarray
     file: str | None
     line: int | None
@@ -111,7 +112,7 @@ class Fills:
         if not self.following or self._calls >= _CALLS or array.size == 0:
             return
         self._calls += 1
-        fill = _Fill(make, law, _some(array), *self.here())
+        fill = _Fill(make, law, array.shape, _some(array), *self.here())
         self._fills[array.size].append(fill)
         self._exact[digest_of(array.reshape(-1), array.dtype.name)] = fill
 
@@ -137,7 +138,7 @@ class Fills:
         make = fill.make
         if make is None:
             return Origin((law, id(fill)), None, law, fill.file, fill.line)
-        key: Hashable = (law, values.size, zero.tobytes() if zero.any() else b"")
+        key: Hashable = (law, fill.shape, zero.tobytes() if zero.any() else b"")
 
         def draw() -> np.ndarray:
             fresh: np.ndarray = make().reshape(-1) * scale + shift
