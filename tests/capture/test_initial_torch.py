@@ -138,6 +138,7 @@ def test_the_law_and_the_line(run: Captured) -> None:
     assert event(run, "plain.bias").law == "uniform_(-0.408248, 0.408248)"
     assert event(run, "plain.bias").line == run.line("self.plain = nn.Linear(6, 8)")
     assert event(run, "cut").law == "trunc_normal_(0, 0.5, -1, 1)"
+    assert event(run, "table.weight").law == "normal_()"
     assert event(run, "twin.weight").line == run.line("module.weight.data.mul_")
     assert event(run, "twin.weight").law == "normal_(0, 0.3), mul_(0.333333)"
 

@@ -101,6 +101,11 @@ class _Node:
         found = [a.node for a in self.args if isinstance(a, _View)]
         return [*found, self.base] if isinstance(self.base, _Node) else found
 
+    def pads(self) -> bool:
+        """Whether it only sets a part of its storage to zero, as for a padding row."""
+        zero = self.name == "zero_" or (self.name == "fill_" and [a for a in self.args if a is not _TARGET] == [0])
+        return zero and isinstance(self.base, _Node)
+
 
 class _Call(NamedTuple):
     """An op that makes new tensors out of random numbers."""
@@ -171,7 +176,7 @@ class Provenance:
             return Origin(loaded=True) if known is not None and not known.expired() else None
         view = _View.of(tensor, node)
         source = node
-        while source.name in _COPIES and source.before():
+        while (source.name in _COPIES or source.pads()) and source.before():
             source = source.before()[0]
         return Origin((node.key, view[1:]), lambda: _values(view), _law(source), source.file, source.line)
 
