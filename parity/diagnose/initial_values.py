@@ -14,7 +14,7 @@ from parity.model import InitialEvent, LayerInfo, ParameterInfo
 from parity.sample import spread
 from parity.trace import Trace
 
-_STALE = 1e-3
+_STALE = 1e-5
 """Own values that are less probable than this are judged by themselves: what was drawn again may be something else."""
 
 

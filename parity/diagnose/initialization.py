@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Hashable
 
@@ -109,7 +110,7 @@ def _cause(one: Contrast) -> Hashable:
     if one.cause in _CAUSES:
         return one.cause
     types = tuple(p.layer.type if p.layer is not None else "" for p in (r, c))
-    return (one.kind, types, c.info.role, one.cause)
+    return (one.kind, types, re.sub(r"\d+", "", c.info.role), one.cause)
 
 
 def _finding(reference: Trace, candidate: Trace, group: list[Contrast]) -> Finding:
@@ -130,7 +131,7 @@ def _finding(reference: Trace, candidate: Trace, group: list[Contrast]) -> Findi
     others = list(dict.fromkeys(one.pair.candidate.info.name for one in group if one is not first))
     others = [name for name in others if name != c.info.name]
     if others:
-        text += f"; the same at {', '.join(others[:4])}" + (f" and {len(others) - 4} more" if len(others) > 4 else "")
+        text += f"; likewise {', '.join(others[:4])}" + (f" and {len(others) - 4} more" if len(others) > 4 else "")
     known = "another initial distribution" if first.kind == "initializer" else "other initial values"
     cause = _CAUSES.get(str(first.cause), known)
     evidence = first.text + (f" (p = {first.p:.1g})" if 0 < first.p < 1 else "")
