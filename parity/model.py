@@ -211,11 +211,29 @@ class LayerInfo(msgspec.Struct):
     root: bool = False
 
 
+class ObjectInfo(msgspec.Struct):
+    """What a script made or called besides layers, with its effective arguments (defaults filled in).
+
+    `kind` is `optimizer`, `schedule`, `rates` (the learning rates of one parameter group after the last captured step,
+    one value a step in `values`), `seed`, `clip` or `scaler`; `name` is the optimizer's where it belongs to one.
+    """
+
+    kind: str
+    type: str
+    name: str = ""
+    file: str | None = None
+    line: int | None = None
+    arguments: dict[str, Any] = {}
+    given: list[str] = []
+    values: list[float] = []
+
+
 class Layers(msgspec.Struct):
-    """`layers.json`: the model's tree and its parameters."""
+    """`layers.json`: the model's tree, its parameters, and what else the script made."""
 
     layers: list[LayerInfo] = []
     parameters: list[ParameterInfo] = []
+    objects: list[ObjectInfo] = []
 
 
 class Meta(msgspec.Struct):

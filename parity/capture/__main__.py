@@ -95,6 +95,8 @@ def _record(job: Job, frameworks: _Frameworks) -> int:
     meta.timings["script"] = time.perf_counter() - start
     recorder.finished = True
     _describe(meta, recorder, outcome)
+    if meta.stopped:
+        recorder.plan()
     if recorder.roots:
         recorder.save_layers()
     writer.flush()

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from parity.capture.frameworks.base import Adapter, Held
+from parity.capture.frameworks.base import Adapter, Held, Made
 from parity.capture.source import Source
 
 
@@ -75,6 +75,9 @@ class Session:
         self.adapter = adapter
         if not any(known is optimizer for known in self.optimizers):
             self.optimizers.append(optimizer)
+
+    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
+        """The script made or called something besides layers: a schedule, a seed, a clipping of gradients."""
 
     def parameters_asked(self, layer: Any) -> None:
         """Somebody listed a layer's parameters: a hint at what the script means by its model."""

@@ -46,6 +46,12 @@ class Source:
             frame = frame.f_back
         return None, None
 
+    def caller(self) -> tuple[str | None, int | None]:
+        """File and line of the function that called the caller of this, where it is the script's own."""
+        frame = sys._getframe(2)
+        name = self.own(frame.f_code.co_filename)
+        return (name, frame.f_lineno) if name is not None else (None, None)
+
     def called(self, value: Any) -> str | None:
         """What the script calls an object: a local or global variable, or an attribute of `self`, that holds it."""
         frame: FrameType | None = sys._getframe(1)

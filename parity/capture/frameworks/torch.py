@@ -12,8 +12,9 @@ import torch.utils.data.dataloader as dataloader
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -37,6 +38,8 @@ class TorchAdapter:
         self._undo: list[Callable[[], None]] = []
         self._epoch = 0
         self._mode: _Mode | None = None
+        self._seed = torch.manual_seed
+        self.schedules: list[Any] = []
 
     @property
     def version(self) -> str:
@@ -45,6 +48,7 @@ class TorchAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -54,6 +58,7 @@ class TorchAdapter:
         self._wrap_backward()
         self._wrap_loaders()
         self._open_functions()
+        wrap_declared(self)
         self._replace(torch, "compile", self._not_compiled)
         torch.backends.mha.set_fastpath_enabled(False)
 
@@ -224,7 +229,7 @@ class TorchAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -322,6 +327,15 @@ class TorchAdapter:
             settings = {k: v for k, v in settings.items() if v is None or isinstance(v, (int, float, bool, str, tuple))}
             groups.append({**settings, "parameters": [self.session.parameter_name(p) for p in group["params"]]})
         return groups
+
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        try:
+            return len(loader)
+        except TypeError:
+            return None
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         return {
