@@ -103,10 +103,20 @@ class Recorder(Session):
         for index, optimizer in enumerate(self.optimizers):
             for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
                 made = plan.made
-                arguments = {**made.arguments, "parameters": plan.parameters}
+                arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
                 name = self._optimizer_names.get(index, "optimizer")
                 self._objects.append(
-                    ObjectInfo("rates", plan.type, name, made.file, made.line, arguments, made.given, plan.values)
+                    ObjectInfo(
+                        "rates",
+                        plan.type,
+                        name,
+                        made.file,
+                        made.line,
+                        arguments,
+                        made.given,
+                        plan.values,
+                        self.source.call(made.file, made.line, plan.type),
+                    )
                 )
         self.busy = False
 
@@ -119,7 +129,7 @@ class Recorder(Session):
             found.append(
                 ObjectInfo(
                     "optimizer", f"{kind.__module__}.{kind.__name__}", name, made.file, made.line, made.arguments,
-                    made.given,
+                    made.given, [], self.source.call(made.file, made.line, kind.__name__),
                 )
             )  # fmt: skip
         return found
@@ -157,6 +167,7 @@ class Recorder(Session):
                     self.adapter.is_framework_layer(layer),
                     children,
                     any(layer is r for r in self.roots),
+                    self.source.call(made.file, made.line, type(layer).__name__),
                 )
             )
         return known

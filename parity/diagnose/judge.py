@@ -8,6 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import judged_records
+from parity.diagnose import hyperparameters
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -15,7 +16,7 @@ from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
-_JUDGES: dict[str, Callable[[Context], Result]] = {}
+_JUDGES: dict[str, Callable[[Context], Result]] = {"hyperparameters": hyperparameters.judge}
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
 

@@ -29,12 +29,16 @@ class Made(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """The learning rates, one a step, that a schedule would set for some parameters; how the schedule was made."""
+    """The learning rates, one a step, that a schedule would set for some parameters; how the schedule was made.
+
+    `every` is the number of steps after which the schedule goes on.
+    """
 
     parameters: list[str]
     values: list[float]
     type: str
     made: Made
+    every: int = 1
 
 
 class Adapter(Protocol):

@@ -178,4 +178,4 @@ def _stepped(adapter: Any, optimizer: Any, done: int, steps: int, epoch: int | N
             rates.append(float(rate.asnumpy()))
     names = [[adapter.session.parameter_name(p) or "" for p in g["params"]] for g in optimizer.param_groups]
     kind, made = type(schedule).__name__, adapter.made(schedule)
-    return [Planned(group, rates, kind, made) for group, rates in zip(names, values, strict=True) if rates]
+    return [Planned(group, rates, kind, made, epoch) for group, rates in zip(names, values, strict=True) if rates]

@@ -100,4 +100,4 @@ def planned_rates(adapter: Any, optimizer: Any, done: int, steps: int, epoch: in
                 rates.append(float(group["lr"]))
     names = [[adapter.session.parameter_name(p) or "" for p in g["params"]] for g in groups]
     kind, made = type(schedule).__name__, adapter.made(schedule)
-    return [Planned(group, rates, kind, made) for group, rates in zip(names, values, strict=True) if rates]
+    return [Planned(group, rates, kind, made, epoch) for group, rates in zip(names, values, strict=True) if rates]

@@ -1,0 +1,20 @@
+"""The stage of declared values: layers, losses, optimizers, schedules, clipping, each in one convention."""
+
+from __future__ import annotations
+
+from parity.diagnose.hyper_layers import compared_layers
+from parity.diagnose.hyper_optimizers import compared_optimizers
+from parity.diagnose.stage import Context, Result
+from parity.document import Stage
+
+
+def judge(context: Context) -> Result:
+    """Compares everything that both scripts declared of what corresponds.
+
+    What differs without consequence in this run is a warning; the joining makes a fault of it where it diverges.
+    """
+    layers, paired = compared_layers(context)
+    optimizers, parameters = compared_optimizers(context)
+    compared = paired + parameters
+    total = compared
+    return Result(layers + optimizers, Stage("match" if compared else "inconclusive", compared, total))
