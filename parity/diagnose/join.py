@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from parity.diagnose.stage import Result
 from parity.document import STAGES, Cause, Finding
 
 _NUMERIC = ("structure", "forward", "loss", "backward", "optimizer", "metrics")
@@ -22,7 +23,7 @@ _PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
 """Findings of structure that a declared difference explains."""
 
 
-def joined(declared: list[Finding], measured: list[Finding]) -> list[Finding]:
+def joined(results: list[Result], measured: list[Finding]) -> list[Finding]:
     """Folds measured divergences into the declared differences at the same layers.
 
     A declared difference at a layer, a loss or an optimizer where something diverges becomes a fault, takes over the
@@ -30,10 +31,12 @@ def joined(declared: list[Finding], measured: list[Finding]) -> list[Finding]:
     these, equal ones at several layers become one.
 
     Args:
-        declared: Findings of the stages before `forward`: arguments, structure.
+        results: The stages before `forward`: arguments, structure.
         measured: Findings of the forced run.
     """
-    echoes = {id(f): [m for m in measured if _same(f, m)] for f in declared}
+    declared = [f for result in results for f in result.findings]
+    claims = {id(result.findings[n]): paths for result in results for n, paths in result.claims.items()}
+    echoes = {id(f): [m for m in measured if _same(f, m) or _claimed(claims.get(id(f)), m)] for f in declared}
     gone = {id(m) for found in echoes.values() for m in found}
     for finding in declared:
         if echoes[id(finding)]:
@@ -50,6 +53,14 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)
     finding.cause.evidence = "; ".join(filter(None, (finding.cause.evidence, *(e.message for e in echoes[:2]))))
+
+
+def _claimed(paths: frozenset[str] | None, measured: Finding) -> bool:
+    """Whether a divergence lies at or in one of the layers that a finding speaks for."""
+    if not paths or measured.candidate is None or measured.severity == "note":
+        return False
+    words = measured.candidate.path.split(".")
+    return any(".".join(words[: n + 1]) in paths for n in range(len(words)))
 
 
 def _same(declared: Finding, measured: Finding) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import judged_records
-from parity.diagnose import hyperparameters
+from parity.diagnose import hyperparameters, structure
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -16,7 +16,10 @@ from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
-_JUDGES: dict[str, Callable[[Context], Result]] = {"hyperparameters": hyperparameters.judge}
+_JUDGES: dict[str, Callable[[Context], Result]] = {
+    "hyperparameters": hyperparameters.judge,
+    "structure": structure.judge,
+}
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
 
@@ -38,7 +41,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
-    findings = joined([f for result in results.values() for f in result.findings], findings)
+    findings = joined(list(results.values()), findings)
     findings += _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]

@@ -29,7 +29,12 @@ class Context(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A stage's findings, in the order of their birth, and what it compared."""
+    """A stage's findings, in the order of their birth, and what it compared.
+
+    `claims` holds for findings, by their position, the candidate's paths whose divergence they explain besides their
+    own.
+    """
 
     findings: list[Finding]
     stage: Stage
+    claims: dict[int, frozenset[str]] = {}

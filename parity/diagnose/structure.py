@@ -6,10 +6,28 @@ from collections import defaultdict
 
 import numpy as np
 
+from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
-from parity.document import Cause, Finding, Place
+from parity.diagnose.stage import Context, Result
+from parity.diagnose.trainable import trained
+from parity.document import Cause, Finding, Place, Stage
 from parity.model import ParameterGradEvent
 from parity.trace import Trace
+
+
+def judge(context: Context) -> Result:
+    """Compares what is trained, and in which mode."""
+    reference, candidate = context.reference, context.candidate
+    findings = trained(reference, candidate)
+    claims = {n: frozenset([f.candidate.path]) for n, f in enumerate(findings) if f.candidate and f.candidate.path}
+    for mode in modes(reference, candidate):
+        claims[len(findings)] = mode.layers
+        findings.append(mode.finding)
+    pairs = (candidate.meta.mapping or {}).get("pairs", [])
+    total = sum(p.trainable for p in reference.parameters)
+    compared = len({name for pair in pairs for name in [pair["reference"], *pair["parts"]] if name})
+    status = "match" if compared else "inconclusive"
+    return Result(findings, Stage(status, min(compared, total), total), claims)
 
 
 def untied(findings: list[Finding], reference: Trace, candidate: Trace) -> list[Finding]:
