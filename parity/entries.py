@@ -183,6 +183,7 @@ def _renamed(entry: Entry, reference: str, candidate: str | None) -> Entry:
     rows = list(entry.parameters)
     for field, before, name in (("reference", entry.reference, reference), ("candidate", entry.candidate, candidate)):
         if ".Tensor." in (name or "") and ".Tensor." not in (before or ""):
+            rows = [row for row in rows if getattr(row, field) != "out"]
             place = next((i for i, row in enumerate(rows) if getattr(row, field) is not None), None)
             if place is not None:
                 rows[place] = msgspec.structs.replace(rows[place], **{field: "self"})

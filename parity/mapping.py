@@ -80,7 +80,7 @@ def _index() -> dict[str, list[int]]:
     """Chunks by the names in them, in lower case."""
     index: dict[str, list[int]] = {}
     for number, chunk in enumerate(_chunks()):
-        for name in {name.lower() for pair in chunk.pairs for name in pair if name}:
+        for name in {name.lower() for names in chunk.pairs for name in names if name}:
             index.setdefault(name, []).append(number)
     return index
 
@@ -98,8 +98,8 @@ def _parse(text: str, where: str, family: str) -> list[Entry]:
     except (msgspec.MsgspecError, ValueError) as error:
         raise MappingError(f"{where}: {error}", hint="see mappings/README.md for the schema") from None
     for table in raw.without:
-        for pair in table.pairs:
-            reference, candidate = pair(pair)
+        for line in table.pairs:
+            reference, candidate = pair(line)
             entries.append(Entry("without", reference, candidate or None, reason=table.reason, family=family))
     return entries
 
@@ -166,7 +166,7 @@ def _holding(matches: Callable[[str], bool]) -> Iterator[Entry]:
 def suggest(name: str, count: int = 5) -> list[str]:
     """Known names that look like a misspelt one, best first."""
     wanted = _spelt_out(name.strip().lower())
-    full = {known.lower(): known for chunk in _chunks() for pair in chunk.pairs for known in pair if known}
+    full = {known.lower(): known for chunk in _chunks() for names in chunk.pairs for known in names if known}
     bare: dict[str, list[str]] = {}
     for known in sorted(full):
         bare.setdefault(known.rpartition(".")[2], []).append(full[known])
