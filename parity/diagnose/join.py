@@ -68,6 +68,8 @@ def _same(declared: Finding, measured: Finding) -> bool:
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
         return False
+    if declared.kind == measured.kind == "precision":
+        return True
     if measured.stage == "structure" and declared.kind not in _PARAMETERS.get(measured.kind, ()):
         return False
     if measured.stage not in _SHOWS_IN.get(declared.kind, _NUMERIC):

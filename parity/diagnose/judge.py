@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import judged_records
-from parity.diagnose import hyperparameters, structure
+from parity.diagnose import environment, hyperparameters, structure
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -17,6 +17,7 @@ from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
 _JUDGES: dict[str, Callable[[Context], Result]] = {
+    "environment": environment.judge,
     "hyperparameters": hyperparameters.judge,
     "structure": structure.judge,
 }
