@@ -27,8 +27,8 @@ def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
     value = next(iter(seed.arguments.values()), None)
     place = Place("", seed.file, seed.line, value)
     text = (
-        f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate does not: its initial weights and "
-        "its batches differ from run to run"
+        f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate does not: "
+        "its initial weights and its batches differ from run to run"
     )
     finding = Finding(
         "seed", "environment", "warning", None, None, None, place, Place("", None, None, None), None, None, None, text,

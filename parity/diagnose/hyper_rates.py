@@ -122,7 +122,10 @@ def _finding(
             f"{at(places[1])}: the learning rate in steps {steps} is {_list(values[1])}, where {at(places[0])} has "
             f"{_list(values[0])}{some}"
         )
-        finding = declared("lr-schedule", (places[0], places[1]), message, Cause(_why(one, other), 0.9))
+        why = _why(one, other)
+        finding = declared("lr-schedule", (places[0], places[1]), message, Cause(why, 0.9))
+        if "one step" in why:
+            finding.fix = f"evaluate the schedule at step {'+' if 'late' in why else '-'} 1"
     finding.step = first
     finding.severity = "warning" if _compensated(context, items) else "fault"
     return finding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parity.diagnose.stage import Result
+from parity.diagnose.stage import Claim, Result
 from parity.document import STAGES, Cause, Finding
 
 _NUMERIC = ("structure", "forward", "loss", "backward", "optimizer", "metrics")
@@ -23,7 +23,12 @@ _PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
 """Findings of structure that a declared difference explains."""
 
 
-def joined(results: list[Result], measured: list[Finding]) -> list[Finding]:
+_MODES = ("eval-mode", "train-mode")
+_MODED = ("dropout", "batch_norm", "batchnorm")
+"""Ops that compute something else in training, wherever they stand."""
+
+
+def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding], list[Finding]]:
     """Folds measured divergences into the declared differences at the same layers.
 
     A declared difference at a layer, a loss or an optimizer where something diverges becomes a fault, takes over the
@@ -33,15 +38,19 @@ def joined(results: list[Result], measured: list[Finding]) -> list[Finding]:
     Args:
         results: The stages before `forward`: arguments, structure.
         measured: Findings of the forced run.
+
+    Returns:
+        What is left of both, and the measured ones that went.
     """
     declared = [f for result in results for f in result.findings]
-    claims = {id(result.findings[n]): paths for result in results for n, paths in result.claims.items()}
+    claims = {id(result.findings[n]): claim for result in results for n, claim in result.claims.items()}
     echoes = {id(f): [m for m in measured if _same(f, m) or _claimed(claims.get(id(f)), m)] for f in declared}
     gone = {id(m) for found in echoes.values() for m in found}
     for finding in declared:
         if echoes[id(finding)]:
             _take_over(finding, echoes[id(finding)])
-    return _grouped(declared) + [m for m in measured if id(m) not in gone]
+    left = [m for m in measured if id(m) not in gone]
+    return _grouped(declared) + left, [m for m in measured if id(m) in gone]
 
 
 def _take_over(finding: Finding, echoes: list[Finding]) -> None:
@@ -55,12 +64,15 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     finding.cause.evidence = "; ".join(filter(None, (finding.cause.evidence, *(e.message for e in echoes[:2]))))
 
 
-def _claimed(paths: frozenset[str] | None, measured: Finding) -> bool:
+def _claimed(claim: Claim | None, measured: Finding) -> bool:
     """Whether a divergence lies at or in one of the layers that a finding speaks for."""
-    if not paths or measured.candidate is None or measured.severity == "note":
+    if claim is None or measured.severity == "note":
         return False
-    words = measured.candidate.path.split(".")
-    return any(".".join(words[: n + 1]) in paths for n in range(len(words)))
+    for place, paths in ((measured.reference, claim.reference), (measured.candidate, claim.candidate)):
+        words = place.path.split(".") if place is not None else []
+        if any(".".join(words[: n + 1]) in paths for n in range(len(words))):
+            return True
+    return False
 
 
 def _same(declared: Finding, measured: Finding) -> bool:
@@ -69,6 +81,8 @@ def _same(declared: Finding, measured: Finding) -> bool:
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
         return False
     if declared.kind == measured.kind == "precision":
+        return True
+    if declared.kind in _MODES and declared.op and any(word in (measured.op or "").lower() for word in _MODED):
         return True
     if measured.stage == "structure" and declared.kind not in _PARAMETERS.get(measured.kind, ()):
         return False

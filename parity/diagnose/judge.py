@@ -42,7 +42,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
-    findings = joined(list(results.values()), findings)
+    findings, folded = joined(list(results.values()), findings)
     findings += _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
@@ -57,6 +57,11 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
         if result.stage.diverged:
             result.stage.status = "diverged"
+    for finding in folded:
+        stage = stages[finding.stage]
+        if finding.severity == "fault" and stage.status == "match":
+            stage.status, stage.note = "diverged", "what diverges is evidence of an earlier stage's finding"
+        stage.diverged += finding.severity == "fault"
     missing = uncovered(records, measured, reference, candidate) if forced is not None else [
         "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from parity import mapping
 from parity.diagnose.names import Names
 from parity.diagnose.pairing import LayerPair, layer_pairs
+from parity.diagnose.stage import Claim
 from parity.document import Cause, Finding
 from parity.model import CallEvent, LayerInfo
 from parity.trace import Trace
@@ -15,10 +16,10 @@ _RATES = ("dropout", "dropout_rate", "drop_prob", "attn_drop", "hidden_dropout_r
 
 
 class Mode(NamedTuple):
-    """A difference in mode, and the candidate's layers whose divergence it explains."""
+    """A difference in mode, and the layers whose divergence it explains."""
 
     finding: Finding
-    layers: frozenset[str]
+    claim: Claim
 
 
 def modes(reference: Trace, candidate: Trace) -> list[Mode]:
@@ -32,9 +33,12 @@ def modes(reference: Trace, candidate: Trace) -> list[Mode]:
         and p.reference.path in flags[0] and p.candidate.path in flags[1]
     ]  # fmt: skip
     roots = _root(reference), _root(candidate)
-    moody = [layer.path for layer in candidate.layers if sensitive(layer) and layer.path in flags[1]]
-    if None not in roots and roots[0] != roots[1] and (differing or (moody and not pairs)):
-        return [_whole(reference, candidate, bool(roots[1]), frozenset(moody))]
+    moody = [
+        frozenset(layer.path for layer in trace.layers if sensitive(layer) and layer.path in seen)
+        for trace, seen in zip((reference, candidate), flags, strict=True)
+    ]
+    if None not in roots and roots[0] != roots[1] and (differing or (moody[1] and not pairs)):
+        return [_whole(reference, candidate, bool(roots[1]), Claim(*moody))]
     return [_one(pair, flags[1][pair.candidate.path]) for pair in differing]
 
 
@@ -60,10 +64,10 @@ def _root(trace: Trace) -> bool | None:
     return next((call.training for call in trace.of(CallEvent, 0) if call.layer in roots), None)
 
 
-def _whole(reference: Trace, candidate: Trace, training: bool, layers: frozenset[str]) -> Mode:
+def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> Mode:
     r, c = Names(reference).place(""), Names(candidate).place("")
     r.value, c.value = _word(not training), _word(training)
-    some = sorted(layers)
+    some = sorted(claim.candidate)
     shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
     text = (
         f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
@@ -78,7 +82,7 @@ def _whole(reference: Trace, candidate: Trace, training: bool, layers: frozenset
     else:
         finding.cause = Cause("MindSpore cells start in evaluation mode, and set_train() was not called", 0.95)
         finding.fix = "model.set_train()"
-    return Mode(finding, layers)
+    return Mode(finding, claim)
 
 
 def _one(pair: LayerPair, flags: set[bool]) -> Mode:
@@ -94,7 +98,7 @@ def _one(pair: LayerPair, flags: set[bool]) -> Mode:
         f"{_word(training)}-mode", "structure", "fault", "introduced", 0, None, r, c, None, None, None, text, cause
     )
     finding.fix = f"{c.path}.set_train({not training})"
-    return Mode(finding, frozenset([c.path]))
+    return Mode(finding, Claim(frozenset([r.path]), frozenset([c.path])))
 
 
 def _word(training: bool) -> str:

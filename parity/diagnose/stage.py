@@ -28,13 +28,16 @@ class Context(NamedTuple):
     options: Any
 
 
-class Result(NamedTuple):
-    """A stage's findings, in the order of their birth, and what it compared.
+class Claim(NamedTuple):
+    """The layers and parameters, by path, whose divergence a finding explains besides its own place."""
 
-    `claims` holds for findings, by their position, the candidate's paths whose divergence they explain besides their
-    own.
-    """
+    reference: frozenset[str] = frozenset()
+    candidate: frozenset[str] = frozenset()
+
+
+class Result(NamedTuple):
+    """A stage's findings, in the order of their birth, and what it compared; `claims` by the finding's position."""
 
     findings: list[Finding]
     stage: Stage
-    claims: dict[int, frozenset[str]] = {}
+    claims: dict[int, Claim] = {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
-from parity.diagnose.stage import Context, Result
+from parity.diagnose.stage import Claim, Context, Result
 from parity.diagnose.trainable import trained
 from parity.document import Cause, Finding, Place, Stage
 from parity.model import ParameterGradEvent
@@ -19,9 +19,13 @@ def judge(context: Context) -> Result:
     """Compares what is trained, and in which mode."""
     reference, candidate = context.reference, context.candidate
     findings = trained(reference, candidate)
-    claims = {n: frozenset([f.candidate.path]) for n, f in enumerate(findings) if f.candidate and f.candidate.path}
+    claims = {
+        n: Claim(candidate=frozenset([f.candidate.path]))
+        for n, f in enumerate(findings)
+        if f.candidate is not None and f.candidate.path
+    }
     for mode in modes(reference, candidate):
-        claims[len(findings)] = mode.layers
+        claims[len(findings)] = mode.claim
         findings.append(mode.finding)
     pairs = (candidate.meta.mapping or {}).get("pairs", [])
     total = sum(p.trainable for p in reference.parameters)
