@@ -211,6 +211,8 @@ class Forcer(LayerForcing):
             name = self.parameter_name(parameter) or ""
             theirs = after.get(name)
             if theirs is None:
+                if name in self._resting():
+                    self.adapter.assign(parameter, self._before[id(parameter)])
                 continue
             mine = self._read(parameter)
             key: Key = (self.step, "parameter", name, self._optimizers_seen - 1, "")
@@ -221,7 +223,18 @@ class Forcer(LayerForcing):
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
+        mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
+        for held in self.held:
+            if id(held.tensor) not in mine_too and held.names[0] in after:
+                self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
+
+    def _resting(self) -> set[str]:
+        """Parameters that have a counterpart which no optimizer of the candidate updates in this step."""
+        mapping, events = self.candidate.mapping, self.candidate.optimizers.get(self.step, [])
+        moved = {name for event in events for name in event.after}
+        pairs = [pair for pair in mapping.pairs if pair.candidate not in moved]
+        return {name for pair in pairs for name in [pair.reference, *pair.parts]}
 
     def _alternatives(
         self, record: Measured, optimizer: Any, parameter: Any, theirs: np.ndarray, state: dict[str, Any]

@@ -245,7 +245,7 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
         f"{record.path or 'the output'}, backward, step {record.step}: {_numbers(item)}"
     )
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
-    finding.kind = "unexplained"
+    finding.kind = "gradient-stopped" if record.mismatch == "stopped" else "unexplained"
     factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""
     finding.cause = Cause(
         "the forward pass agrees here, the backward pass of the code behind it does not" + factor, 0.3

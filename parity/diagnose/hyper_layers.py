@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from parity import mapping
+from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.pairing import LayerPair, layer_pairs, losses
 from parity.diagnose.provenance import origin, rewritten, tidy
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
+from parity.mapping import ABSENT
 from parity.model import CallEvent, LayerInfo
 from parity.trace import Trace
 
@@ -26,23 +27,25 @@ _UNSEEN = frozenset(["dropout-rate"])
 
 
 def compared_layers(context: Context) -> tuple[list[Finding], int]:
-    """Findings of all pairs of layers and losses, and how many pairs were compared.
+    """Findings of all pairs of layers, and how many pairs were compared.
 
     A difference is a warning here; where the layer diverges, the joining makes a fault of it.
     """
-    reference, candidate = context.reference, context.candidate
-    pairs = layer_pairs(reference, candidate, lambda r, c: mapping.lookup(r, c) is not None)
-    shapes = _input_shapes(reference)
-    findings: list[Finding] = []
-    for pair in pairs:
-        findings += _compared(pair, reference, candidate, shapes.get(pair.reference.path))
-    mine, theirs = losses(reference), losses(candidate)
-    if len(mine) == len(theirs):
-        both = [LayerPair(r, c) for r, c in zip(mine, theirs, strict=True)]
-        pairs += both
-        for pair in both:
-            findings += _compared(pair, reference, candidate, None)
-    return findings, len(pairs)
+    counterparts = Counterparts(context.reference, context.candidate)
+    pairs = layer_pairs(context.reference, context.candidate, counterparts.known)
+    shapes = _input_shapes(context.reference)
+    found = [_compared(pair, counterparts, context, shapes.get(pair.reference.path)) for pair in pairs]
+    return [finding for findings in found for finding in findings], len(pairs)
+
+
+def compared_losses(context: Context) -> tuple[list[Finding], int]:
+    """The same for the library's loss layers, which stand outside the model."""
+    counterparts = Counterparts(context.reference, context.candidate)
+    mine, theirs = losses(context.reference), losses(context.candidate)
+    if len(mine) != len(theirs):
+        return [], 0
+    found = [_compared(LayerPair(r, c), counterparts, context, None) for r, c in zip(mine, theirs, strict=True)]
+    return [finding for findings in found for finding in findings], len(mine)
 
 
 def kind_of(names: Sequence[str | None], type_name: str) -> str:
@@ -65,20 +68,19 @@ def _input_shapes(trace: Trace) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _compared(pair: LayerPair, reference: Trace, candidate: Trace, shape: tuple[int, ...] | None) -> list[Finding]:
+def _compared(
+    pair: LayerPair, counterparts: Counterparts, context: Context, shape: tuple[int, ...] | None
+) -> list[Finding]:
     r, c = pair
-    entry = mapping.lookup(r.type, c.type, c.arguments)
-    if entry is None:
-        return _other_class(pair)
+    if not counterparts.known(r.type, c.type):
+        return _other_class(pair, counterparts.others(r.type, c.type))
     findings = []
-    for item in mapping.compare(entry, r.arguments, c.arguments, shape):
-        if item.equal is not False:
-            continue
+    for item in counterparts.compare(r.type, c.type, r.arguments, c.arguments, shape):
         name, other = item.parameter.reference, item.parameter.candidate
         kind = kind_of((name, other), r.type)
-        mine = _part(r, name, item.reference, reference.meta.framework)
-        theirs = _part(c, _chosen(c, other), item.candidate, candidate.meta.framework)
-        values = [None if v is mapping.ABSENT else tidy(v) for v in (item.reference, item.candidate)]
+        mine = _part(r, name, item.reference, context.reference.meta.framework)
+        theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
+        values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
@@ -102,7 +104,7 @@ def _chosen(layer: LayerInfo, name: str | None) -> str | None:
 
 
 def _part(layer: LayerInfo, name: str | None, value: Any, framework: str) -> str:
-    if name is None or value is mapping.ABSENT:
+    if name is None or value is ABSENT:
         return "no such argument"
     held = layer.arguments.get(name, value)
     return f"{name}={tidy(held)!r} ({origin(layer, name, framework)})"
@@ -113,18 +115,16 @@ def _at(layer: LayerInfo) -> str:
     return f"{layer.path or layer.type}{where}"
 
 
-def _other_class(pair: LayerPair) -> list[Finding]:
-    """Two library classes that the tables know, but not as counterparts of each other."""
+def _other_class(pair: LayerPair, others: list[str]) -> list[Finding]:
+    """Two library classes that are known, but not as counterparts of each other."""
     r, c = pair
-    known = mapping.counterparts(r.type)
-    if not known or not mapping.find(c.type):
+    if not others:
         return []
     message = f"{_at(c)} is a {c.type}, where {_at(r)} is a {r.type}"
     cause = Cause(f"{c.type} is no counterpart of {r.type}", 0.9)
-    names = [e.candidate for e in known if e.candidate]
     finding = Finding(
         "layer-type", "hyperparameters", "warning", "introduced", None, None, Place(r.path, r.file, r.line, r.type),
         Place(c.path, c.file, c.line, c.type), None, None, None, message, cause,
     )  # fmt: skip
-    finding.fix = known[0].fix or (names[0] if names else None)
+    finding.fix = others[0]
     return [finding]

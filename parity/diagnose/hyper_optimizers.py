@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from parity import mapping
+from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.hyper_rates import compared_rates
 from parity.diagnose.provenance import origin, rewritten, shown, tidy
 from parity.diagnose.settings import Setting, Side, at, declared, paired_parameters
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding
+from parity.mapping import Compared
 from parity.model import ObjectInfo
 from parity.tolerance import FACTOR
 
@@ -109,10 +110,11 @@ def _hidden_decay(context: Context, items: list[tuple[str, str, float, float]], 
 
 def _settings(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, str]]) -> list[Finding]:
     """All other settings, through the table of the two classes."""
-    found: dict[tuple[int, int, str], tuple[Setting, Setting, Any, list[str]]] = {}
+    counterparts = Counterparts(context.reference, context.candidate)
+    found: dict[tuple[int, int, str], tuple[Setting, Setting, Compared, list[str]]] = {}
     for r, c in pairs:
         one, other = mine.steps[0][r], theirs.steps[0][c]
-        for item in _compared(mine, theirs, one, other):
+        for item in _compared(counterparts, mine, theirs, one, other):
             kind = _kind(item, one.event.class_name)
             key = (one.event.index, other.event.index, kind)
             found.setdefault(key, (one, other, item, []))[3].append(c)
@@ -138,28 +140,25 @@ def _settings(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str,
     return findings
 
 
-def _compared(mine: Side, theirs: Side, one: Setting, other: Setting) -> list[Any]:
+def _compared(counterparts: Counterparts, mine: Side, theirs: Side, one: Setting, other: Setting) -> list[Compared]:
     made = mine.info(one.event), theirs.info(other.event)
     names = [info.type if info else event.class_name for info, event in
              zip(made, (one.event, other.event), strict=True)]  # fmt: skip
-    entry = mapping.lookup(names[0], names[1], other.group)
-    if entry is None:
-        return []
     first = {**(made[0].arguments if made[0] else {}), **one.group}
     second = {**(made[1].arguments if made[1] else {}), **other.group}
     return [
-        item for item in mapping.compare(entry, first, second)
-        if item.equal is False and not item.missing and item.parameter.reference not in _OWN
+        item for item in counterparts.compare(names[0], names[1], first, second)
+        if not item.missing and item.parameter.reference not in _OWN
         and item.parameter.candidate not in _OWN and None not in (item.parameter.reference, item.parameter.candidate)
     ]  # fmt: skip
 
 
-def _kind(item: Any, class_name: str) -> str:
+def _kind(item: Compared, class_name: str) -> str:
     names = item.parameter.reference, item.parameter.candidate
     for name in names:
         if name in _KINDS:
             return _KINDS[name]
-    if "eps" in names[0]:
+    if "eps" in str(names[0]):
         return "adam-epsilon" if "adam" in class_name.lower() else "optimizer-epsilon"
     return str(names[0]).replace("_", "-")
 

@@ -68,6 +68,8 @@ def _claimed(claim: Claim | None, measured: Finding) -> bool:
     """Whether a divergence lies at or in one of the layers that a finding speaks for."""
     if claim is None or measured.severity == "note":
         return False
+    if measured.stage in claim.stages or measured.kind in claim.kinds:
+        return True
     for place, paths in ((measured.reference, claim.reference), (measured.candidate, claim.candidate)):
         words = place.path.split(".") if place is not None else []
         if any(".".join(words[: n + 1]) in paths for n in range(len(words))):
@@ -89,8 +91,6 @@ def _same(declared: Finding, measured: Finding) -> bool:
     if measured.stage not in _SHOWS_IN.get(declared.kind, _NUMERIC):
         return False
     path, other = declared.candidate.path, measured.candidate.path
-    if measured.stage == "loss" and declared.op == "loss":
-        return other in (path, "")
     return bool(path) and path in (other, other.rpartition(".")[0] if measured.stage == "backward" else other)
 
 

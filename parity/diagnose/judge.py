@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
-from parity.compare.faults import judged_records
+from parity.compare.faults import Judged, judged_records
 from parity.diagnose import environment, hyperparameters, structure
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
@@ -38,10 +38,10 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     """
     measured = read_forced(forced) if forced is not None else Forced()
     records = judged_records(measured, options)
-    findings = findings_of(records, measured, reference, candidate)
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
+    findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
     findings, folded = joined(list(results.values()), findings)
     findings += _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
@@ -66,6 +66,12 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
     ]  # fmt: skip
     return _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+
+
+def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:
+    """The measured places without the updates of parameters that are known not to be trained on one side."""
+    known = {path for result in results for claim in result.claims.values() for path in claim.reference}
+    return [j for j in records if j.record.kind not in ("given", "parameter") or j.record.path not in known]
 
 
 def _note(text: str) -> Finding:

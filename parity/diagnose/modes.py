@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from parity import mapping
+from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.names import Names
 from parity.diagnose.pairing import LayerPair, layer_pairs
 from parity.diagnose.stage import Claim
@@ -25,7 +25,7 @@ class Mode(NamedTuple):
 def modes(reference: Trace, candidate: Trace) -> list[Mode]:
     """Layers with another mode than their counterparts; one finding where the whole model has it."""
     flags = _flags(reference), _flags(candidate)
-    pairs = layer_pairs(reference, candidate, lambda r, c: mapping.lookup(r, c) is not None)
+    pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
     differing = [
         p for p in pairs
         if (sensitive(p.reference) or sensitive(p.candidate))

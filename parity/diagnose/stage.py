@@ -29,10 +29,12 @@ class Context(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The layers and parameters, by path, whose divergence a finding explains besides its own place."""
+    """What a finding explains besides its own place: layers and parameters by path, whole stages, kinds."""
 
     reference: frozenset[str] = frozenset()
     candidate: frozenset[str] = frozenset()
+    stages: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
 
 class Result(NamedTuple):

@@ -18,12 +18,13 @@ from parity.trace import Trace
 def judge(context: Context) -> Result:
     """Compares what is trained, and in which mode."""
     reference, candidate = context.reference, context.candidate
-    findings = trained(reference, candidate)
+    resting = trained(reference, candidate)
+    findings = [finding for finding, _ in resting]
     claims = {
-        n: Claim(candidate=frozenset([f.candidate.path]))
-        for n, f in enumerate(findings)
-        if f.candidate is not None and f.candidate.path
-    }
+        n: Claim(frozenset(names), frozenset([f.candidate.path] if f.candidate and f.candidate.path else []),
+                 kinds=frozenset(["gradient-stopped"]))
+        for n, (f, names) in enumerate(resting)
+    }  # fmt: skip
     for mode in modes(reference, candidate):
         claims[len(findings)] = mode.claim
         findings.append(mode.finding)

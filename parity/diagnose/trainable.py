@@ -16,8 +16,12 @@ _MOST = 3
 """So many separate parts of a model are findings of their own; more are one finding, at the first."""
 
 
-def trained(reference: Trace, candidate: Trace) -> list[Finding]:
-    """Parameters that one side updates, and the other freezes or gives to no optimizer."""
+def trained(reference: Trace, candidate: Trace) -> list[tuple[Finding, list[str]]]:
+    """Parameters that one side updates, and the other freezes or gives to no optimizer.
+
+    Returns:
+        The findings, each with the reference's names of the parameters that it is about.
+    """
     mine, theirs = _Side(reference), _Side(candidate)
     found: dict[tuple[str, bool], list[tuple[str, str]]] = {}
     for r, c in paired_parameters(candidate):
@@ -27,7 +31,7 @@ def trained(reference: Trace, candidate: Trace) -> list[Finding]:
             found.setdefault((kind, True), []).append((r, c))
         elif theirs.moves(c) and (kind := mine.resting(r)):
             found.setdefault((kind, False), []).append((r, c))
-    every = [c for _, c in paired_parameters(candidate) if theirs.known.get(c) and theirs.known[c].role]
+    every = [c for r, c in paired_parameters(candidate) if r in mine.known and not mine.known[r].buffer]
     findings = []
     for (kind, candidate_rests), pairs in found.items():
         partner = {c: r for r, c in pairs}
@@ -36,7 +40,8 @@ def trained(reference: Trace, candidate: Trace) -> list[Finding]:
         if len(groups) > _MOST:
             groups = [(groups[0][0], list(partner))]
         for part, names in groups:
-            findings.append(_finding(kind, candidate_rests, part, names, partner, reference, candidate))
+            finding = _finding(kind, candidate_rests, part, names, partner, reference, candidate)
+            findings.append((finding, [partner[name] for name in names]))
     return findings
 
 
