@@ -57,7 +57,7 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     worst = next((e for e in echoes if e.severity == "fault"), echoes[0])
     if worst.severity == "fault":
         finding.severity, finding.status = "fault", "introduced"
-    finding.step, finding.op = worst.step, finding.op or worst.op
+    finding.step = worst.step
     finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)

@@ -39,10 +39,9 @@ def tidy(value: Any) -> Any:
     """A number that went through float32 in the fewest digits that name it; lists item by item."""
     if isinstance(value, (list, tuple)):
         return [tidy(v) for v in value]
-    if isinstance(value, float) and value == value and abs(value) < 3e38:
-        short = float(str(np.float32(value)))
-        if abs(short - value) <= 1e-7 * abs(value):
-            return short
+    finite = isinstance(value, float) and abs(value) < 3e38
+    if finite and abs(float(np.float32(value)) - value) <= 1e-9 * abs(value):
+        return float(str(np.float32(value)))
     return value
 
 

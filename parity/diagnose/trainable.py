@@ -98,13 +98,13 @@ def _finding(
     other = first if part in names else ".".join(first.split(".")[: max(0, first.count(".") + 1 - depth)])
     r, c = mine.place(other if other in mine.layers or other in mine.owners else first), theirs.place(part)
     r.value, c.value = candidate_rests, not candidate_rests
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    shown = names[0] if len(names) == 1 else ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+    if part and part not in names:
+        shown = part
+    count = f" ({len(names)} parameters)" if len(names) > 1 else ""
     what = "is frozen" if kind == "frozen-parameter" else "is in no optimizer"
-    if len(names) > 1:
-        what = what.replace("is ", "are ", 1)
     side, trains = ("candidate", "reference") if candidate_rests else ("reference", "candidate")
-    text = f"{shown} {what} in the {side} and trained in the {trains}"
-    text += f" ({_line(c) if candidate_rests else _line(r)})"
+    text = f"{shown} ({_line(c)}){count} {what} in the {side}; the {trains} trains it ({_line(r)})"
     causes = {
         "frozen-parameter": f"requires_grad is False in the {side} only",
         "parameter-not-optimized": f"the {side}'s optimizer was not given the parameter",

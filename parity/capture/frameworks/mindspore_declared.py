@@ -116,7 +116,7 @@ def _decays(optimizer: Any) -> list[float | None]:
     found = []
     for decay in _each(optimizer, getattr(optimizer, "weight_decay", None)):
         value = _scalar(decay(optimizer.global_step) if isinstance(decay, nn.Cell) else decay)
-        found.append(round(value / scale, 12) if isinstance(value, (int, float)) else None)
+        found.append(value / scale if isinstance(value, (int, float)) else None)
     return found
 
 
