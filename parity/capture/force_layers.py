@@ -193,6 +193,8 @@ class LayerForcing(Measuring):
         return False
 
     def _force_gradient(self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int) -> Any:
+        from parity.capture.frameworks.torch_force import unused_gradient
+
         key: Key = (self.step, "gradient", frame.path, frame.call, name)
         busy, self.busy = self.busy, True
         try:
@@ -201,6 +203,9 @@ class LayerForcing(Measuring):
             if stopped and not (self.candidate.differentiated(self.step) and mine.any()):
                 return gradient
             theirs = np.zeros_like(mine) if value.gradient is None else lay(value.gradient, how, gradient=True)
+            unused = unused_gradient(frame.layer, frame.data)
+            if unused is not None and theirs.shape == mine.shape:
+                mine, theirs = np.where(unused, 0.0, mine), np.where(unused, 0.0, theirs)
             record = self.measure(
                 key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
             )
@@ -268,14 +273,11 @@ class LayerForcing(Measuring):
             if record is not None:
                 record.outputs.append(tag)
         frame = self.stack[-1] if self.stack else None
-        if (
-            frame is not None
-            and frame.data is None
-            and inputs
-            and frame.layer is not None
-            and inputs[0].is_floating_point()
-        ):
-            frame.data = inputs[0].detach()
+        if frame is not None and frame.data is None and frame.layer is not None:
+            wanted = (t for t in inputs[:1] if t.is_floating_point())
+            if name == "embedding":
+                wanted = (t for t in inputs if not t.is_floating_point())
+            frame.data = next((t.detach() for t in wanted), None)
         outputs = self._structural(name, inputs, outputs, record)
         self.busy = False
         return outputs

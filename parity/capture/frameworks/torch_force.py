@@ -83,6 +83,22 @@ def no_autocast() -> Callable[[], None]:
     return undo
 
 
+def unused_gradient(layer: Any, x: Any) -> np.ndarray | None:
+    """Where a layer drops the gradient that arrives at its output: an embedding's rows of padding.
+
+    Args:
+        layer: A module.
+        x: Its input.
+
+    Returns:
+        True at the positions that do not count, in a shape that the output's broadcasts with; None where all count.
+    """
+    if not isinstance(layer, torch.nn.Embedding) or layer.padding_idx is None or x is None:
+        return None
+    with torch._C.DisableTorchFunction():
+        return (x == layer.padding_idx).unsqueeze(-1).numpy()
+
+
 def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.ndarray]:
     """For each parameter of a known layer, the sum of the absolute terms of its gradient.
 
