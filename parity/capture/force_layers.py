@@ -146,6 +146,8 @@ class LayerForcing(Measuring):
         return None
 
     def _force_output(self, frame: Frame, name: str, tensor: Any, value: Value, kind: str) -> Any:
+        from parity.capture.frameworks.torch_force import flat_values
+
         key: Key = (self.step, kind, frame.path, frame.call, name)
         mine = self._read(tensor)
         if mine.dtype.kind != "f" or key in self.store.inner:
@@ -168,8 +170,10 @@ class LayerForcing(Measuring):
             key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
         )
 
+        unused = np.isin(theirs, flat_values(tensor))
+
         def arrived(gradient: Any) -> Any:
-            return self._force_gradient(frame, name, gradient, value, how, tag)
+            return self._force_gradient(frame, name, gradient, value, how, tag, unused)
 
         whole = tensor.requires_grad and tag not in self._consumed
         new = self._put(tensor, theirs, value.unit, arrived if whole else None)
@@ -192,8 +196,14 @@ class LayerForcing(Measuring):
                             return True
         return False
 
-    def _force_gradient(self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int) -> Any:
-        from parity.capture.frameworks.torch_force import unused_gradient
+    def _force_gradient(
+        self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int, unused: np.ndarray
+    ) -> Any:
+        """Measures the gradient that arrived and goes on with the candidate's.
+
+        Where `unused`, the layer drops it: there the two may differ, as behind the ties of a max-pool.
+        """
+        from parity.capture.frameworks.torch_force import padding_rows
 
         key: Key = (self.step, "gradient", frame.path, frame.call, name)
         busy, self.busy = self.busy, True
@@ -203,8 +213,10 @@ class LayerForcing(Measuring):
             if stopped and not (self.candidate.differentiated(self.step) and mine.any()):
                 return gradient
             theirs = np.zeros_like(mine) if value.gradient is None else lay(value.gradient, how, gradient=True)
-            unused = unused_gradient(frame.layer, frame.data)
-            if unused is not None and theirs.shape == mine.shape:
+            rows = padding_rows(frame.layer, frame.data)
+            if rows is not None:
+                unused = unused | rows
+            if theirs.shape == mine.shape == unused.shape and unused.any():
                 mine, theirs = np.where(unused, 0.0, mine), np.where(unused, 0.0, theirs)
             record = self.measure(
                 key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
@@ -320,7 +332,7 @@ class LayerForcing(Measuring):
         _, entries = self._candidates()
         for gap, entry, moved in near[:3]:
             ref = entries[entry][0]
-            unit = max(unit_of(ref.dtype), 2.0**-24)
+            unit = max(unit_of(ref.dtype), 2.0**-24) if self.candidate.half else 2.0**-24
             allowed = max(4.0, 0.5 * float(np.sqrt(record.reduction))) * unit
             if moved or gap > 2 * allowed:
                 continue
