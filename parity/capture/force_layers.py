@@ -22,8 +22,7 @@ class LayerForcing(Measuring):
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         self.busy = True
-        is_root = any(frame.layer is root for root in self.roots)
-        if is_root:
+        if self._is_model(frame):
             args, kwargs = self._enter_root(frame, args, kwargs)
         elif frame.path in self.candidate.targets and self.candidate.same_function(frame.path):
             tensors = [name for name, _ in tensors_in(list(args), self.adapter.is_tensor)]
@@ -36,9 +35,15 @@ class LayerForcing(Measuring):
         self.busy = False
         return args, kwargs
 
+    def _is_model(self, frame: Frame) -> bool:
+        """Whether a call is one of the model: of several, those that are single layers count as layers."""
+        return any(frame.layer is root for root in self.roots) and not (
+            len(self.roots) > 1 and frame.path in self.candidate.targets
+        )
+
     def _enter_root(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        calls = self.candidate.root_calls.get(self.step, [])
-        if len(self.roots) != 1 or frame.call >= len(calls):
+        calls = self.candidate.root_calls.get((self.step, frame.path), [])
+        if frame.call >= len(calls):
             return args, kwargs
         left = list(calls[frame.call].inputs)
 
@@ -52,6 +57,10 @@ class LayerForcing(Measuring):
             theirs = self.candidate.array(item.ref).reshape(mine.shape)
             if mine.dtype.kind != "f":
                 return tensor if np.array_equal(mine, theirs) else self.adapter.make(theirs, tensor)
+            if tensor.requires_grad:  # another model made it
+                call = calls[frame.call]
+                value = Value(self.candidate.array(item.ref), None, call.path, call.id, self.candidate.unit(call, item))
+                return self._force_input(frame, name, tensor, value)
             return self._put(tensor, theirs, 2.0**-24)
 
         return replace_tensors(tuple(args), force, self.adapter.is_tensor), replace_tensors(
@@ -84,9 +93,8 @@ class LayerForcing(Measuring):
     def _on_leave(self, frame: Frame, output: Any) -> Any:
         self.busy = True
         names = [name for name, _ in tensors_in(output, self.adapter.is_tensor)]
-        is_root = any(frame.layer is root for root in self.roots)
-        if is_root and len(self.roots) == 1:
-            calls = self.candidate.root_calls.get(self.step, [])
+        if self._is_model(frame):
+            calls = self.candidate.root_calls.get((self.step, frame.path), [])
             if frame.call < len(calls):
                 self.paired[frame.path] = calls[frame.call].path
 
