@@ -99,8 +99,8 @@ def _at_layer(finding: Finding, r: Place, c: Place, missing: bool, owner: str) -
 def _lone(trace: Trace, paired: set[str]) -> dict[str, list[str]]:
     """Trainable parameters outside every pair that got a gradient other than zero, by owner."""
     moved = set()
-    for event in trace.of(ParameterGradEvent, 0):
-        if event.name not in paired and np.any(trace.array(event.ref)):
+    for event in trace.of(ParameterGradEvent):
+        if event.name not in paired and event.name not in moved and np.any(trace.array(event.ref)):
             moved.add(event.name)
     found: dict[str, list[str]] = defaultdict(list)
     for parameter in trace.parameters:
