@@ -139,9 +139,15 @@ def _nothing(meta: Meta, what: str, side: str) -> ParityError:
             hint=f"name the script that trains; arguments that make it do so stand after --, or in --{side}-args",
             side=side,
         )
+    if meta.environment.get("differentiated"):
+        return NothingCaptured(
+            f"the {what} differentiates a model, but no step of an optimizer was seen",
+            hint="parity follows the framework's own optimizers; make the script reach the step of one",
+            side=side,
+        )
     return NothingCaptured(
-        f"the {what} called a model, but no optimizer step was seen",
-        hint="this version compares scripts that train; make it reach its training loop",
+        f"the {what} called layers, but none that holds parameters",
+        hint="name the script that runs the model",
         side=side,
     )
 

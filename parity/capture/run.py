@@ -8,7 +8,6 @@ import importlib.util
 import os
 import random
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable, Sequence
@@ -127,6 +126,24 @@ def _forget_local_modules(folder: str) -> None:
             del sys.modules[name]
 
 
-def other_threads() -> list[str]:
-    """Names of threads that would keep the process alive."""
-    return [t.name for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+class silence:
+    """Sends what the script prints in the further passes to nowhere: it was shown in the first."""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.saved = [os.dup(1), os.dup(2)]
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+
+    def __exit__(self, *_: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+        for target, saved in zip((1, 2), self.saved, strict=True):
+            os.dup2(saved, target)
+            os.close(saved)

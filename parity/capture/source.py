@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+_TRAINS = re.compile(
+    rb"optim|backward|TrainOneStep|Trainer|GradOperation|value_and_grad|\b(?:grad|vjp|jvp)\(|\.fit\(|\.train\((?!\s*False)"
+)
+"""Words without which a script trains nothing."""
 
 
 class Source:
@@ -17,7 +23,8 @@ class Source:
     """
 
     def __init__(self, script: Path) -> None:
-        self.folder = script.resolve().parent
+        self.script = script.resolve()
+        self.folder = self.script.parent
         self._own: dict[str, str | None] = {}
         self._outside = {Path(p).resolve() for key, p in sysconfig.get_paths().items() if "lib" in key}
         self._outside.add(Path(__file__).resolve().parents[1])
@@ -35,6 +42,11 @@ class Source:
                 name = str(path.relative_to(self.folder))
         self._own[filename] = name
         return name
+
+    def trains(self) -> bool:
+        """Whether the script, or a module of its own that is loaded by now, speaks of training at all."""
+        files = {str(self.script), *(str(getattr(module, "__file__", "")) for module in [*sys.modules.values()])}
+        return any(_TRAINS.search(Path(f).read_bytes()) for f in files if self.own(f) is not None and Path(f).is_file())
 
     def here(self) -> tuple[str | None, int | None]:
         """File and line of the innermost frame in the script's own files."""
