@@ -29,6 +29,7 @@ def capture(
     log: Log,
     sync: Path | None = None,
     free: bool = False,
+    inputs: bool = False,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -44,6 +45,7 @@ def capture(
         log: Takes what the script prints.
         sync: The reference's trace, whose weights and batches the script gets; None leaves it its own.
         free: With `sync`, only pair the parameters with that reference's.
+        inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
     Returns:
         The path of the trace.
@@ -57,7 +59,7 @@ def capture(
     shown = script if os.path.realpath(cwd) == os.getcwd() else Path(os.path.abspath(script))
     reference = os.path.abspath(sync) if sync is not None else None
     kind = "record" if sync is None else "free" if free else "sync"
-    job = Job(kind, str(shown), list(args), str(output), steps, reference=reference, side=side)
+    job = Job(kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs)
     return run_job(job, python=python, cwd=cwd, timeout=timeout, side=side, log=log)
 
 

@@ -8,6 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from parity.capture.inputs import Watch
 from parity.capture.job import Job
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence
@@ -23,6 +26,7 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
     A script that ends without an optimizer's step has only called its model, and runs again so that these calls are
     recorded. Where its words promise no training, they are recorded at once.
     """
+    watch = Watch() if job.inputs else None
     reference = Trace(job.reference) if job.reference is not None else None
     inference: bool | None = None if reference is None else reference.meta.inference
     steps, again = job.steps, False
@@ -37,7 +41,10 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
             inference, again = True, True
             steps = steps if reference is None else 1  # it is compared up to the first update that it lacks
         else:
-            return run.finish(outcome)
+            good = run.finish(outcome)
+            if watch is not None and good:
+                Path(job.output + ".inputs").write_bytes(msgspec.json.encode(watch.inputs(Path(job.script))))
+            return good
 
 
 def _only_called(recorder: Recorder, outcome: Outcome, alone: bool) -> bool:

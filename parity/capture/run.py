@@ -89,6 +89,8 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
     sys.modules["__main__"] = module
     sys.argv = [str(script), *args]
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True  # nothing of a run stays in the script's folder, also where workers import it
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     outcome = Outcome("ended")
     try:
         code = compile(script.read_bytes(), str(script.resolve()), "exec", dont_inherit=True)
