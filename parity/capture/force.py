@@ -52,6 +52,8 @@ class Forcer(LayerForcing):
         trainable = [h.tensor for h in self.held if h.trainable]
         self._stash = {id(p): p.grad for p in trainable if p.grad is not None}
         for parameter in trainable:
+            if parameter.grad is None or not parameter.grad.any():
+                self._unanswered.pop(id(parameter), None)
             parameter.grad = None
         ref = self.candidate.losses.get((self.step, self.backwards))
         if loss is not None and ref is not None:
@@ -133,16 +135,25 @@ class Forcer(LayerForcing):
                 }
                 mine = self._read(parameter.grad)
                 if name in mapped and rms(mine) > 0:
-                    missing: Key = (self.step, "parameter-gradient", name, self.backwards, "")
-                    candidate, unit = self._owner(held)
-                    record = self.measure(missing, "backward", mine, mine, candidate=candidate, unit=unit)
-                    if record is not None:
-                        record.mismatch = "missing"
+                    self._unanswered[id(parameter)] = (self.step, self.backwards, held, mine)
             before = self._stash.get(id(parameter))
             if before is not None:
                 parameter.grad = before if parameter.grad is None else parameter.grad + before
         self._terms.clear()
         self.busy = False
+
+    def _confirm_missing(self, optimizer: Any) -> None:
+        """Gradients that the candidate never made count where an optimizer is about to use them."""
+        for parameter in self.adapter.optimizer_parameters(optimizer):
+            known = self._unanswered.pop(id(parameter), None)
+            if known is None or parameter.grad is None or not parameter.grad.any():
+                continue
+            step, backward, held, mine = known
+            key: Key = (step, "parameter-gradient", held.names[0], backward, "")
+            candidate, unit = self._owner(held)
+            record = self.measure(key, "backward", mine, mine, candidate=candidate, unit=unit)
+            if record is not None:
+                record.mismatch = "missing"
 
     def _owner(self, held: Any) -> tuple[str, float]:
         pair = next(
@@ -177,6 +188,9 @@ class Forcer(LayerForcing):
         return events[index] if index < len(events) else None
 
     def _on_optimizer(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
+        self.busy = True
+        self._confirm_missing(optimizer)
+        self.busy = False
         event = self._optimizer_event(optimizer)
         if event is None:
             return gradients

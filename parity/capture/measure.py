@@ -105,6 +105,7 @@ class Measuring(Session):
         self._uses: Counter[str] = Counter()
         self._terms: dict[str, np.ndarray] = {}
         self._stash: dict[int, Any] = {}
+        self._unanswered: dict[int, tuple[int, int, Any, np.ndarray]] = {}
         self._undo: list[Any] = []
         self._optimizers_seen = 0
         self._touched: set[str] = set()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 import numpy as np
 
 from parity.diagnose.names import Names
 from parity.document import Cause, Finding, Place
-from parity.model import ParameterGradEvent
+from parity.model import CallEvent, ParameterGradEvent
 from parity.trace import Trace
 
 
@@ -62,7 +63,12 @@ def lone_parameters(findings: list[Finding], reference: Trace, candidate: Trace)
         for a, b in ((node["reference"], node["candidate"]), (node["candidate"], node["reference"])):
             partner.update({(a is node["reference"], path): b[0] for path in a})
     kept, found = list(findings), []
-    for owner, names in sorted((missing or extra).items()):
+    lone = missing or extra
+    called: dict[str, int] = {}
+    for call in (reference if missing else candidate).of(CallEvent, 0):
+        called.setdefault(call.path, call.id)
+    for owner in sorted(lone, key=lambda path: (called.get(path, math.inf), path)):
+        names = lone[owner]
         other = partner.get((bool(missing), owner), "")
         r = mine.place(owner) if missing else mine.place(other)
         c = theirs.place(other) if missing else theirs.place(owner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -170,7 +171,8 @@ class MindSporeAdapter:
     def _asking(self, method: Any) -> Any:
         @functools.wraps(method)
         def wrapped(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            if not isinstance(layer, _OPTIMIZERS):
+            inside = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "mindspore"
+            if not inside and not isinstance(layer, _OPTIMIZERS):
                 self.session.parameters_asked(layer)
             return method(layer, *args, **kwargs)
 
