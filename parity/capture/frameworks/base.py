@@ -57,6 +57,9 @@ class Adapter(Protocol):
     def uninstall(self) -> None:
         """Takes all instrumentation back."""
 
+    def push_mode(self) -> None:
+        """Starts to tell functional ops; idempotent."""
+
     def seed(self, seed: int) -> None:
         """Seeds the framework's generators."""
 

@@ -151,7 +151,7 @@ class MindSporeAdapter:
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
                 args, kwargs = self.session.step_arguments(args, kwargs, 0)
-            if self.is_wrapper(layer) or session.adapter is not self or not session.wants(layer):
+            if self.is_wrapper(layer) or not session.hears(self) or not session.wants(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:

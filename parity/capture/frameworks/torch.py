@@ -94,7 +94,7 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if session.adapter is not self or not session.wants(layer) or self.is_wrapper(layer):
+            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -258,12 +258,12 @@ class TorchAdapter:
 
     def tag(self, tensor: Any) -> int | None:
         known = getattr(tensor, "_parity", None)
-        if known is None or known[0] != self._epoch or known[2] != tensor._version or known[3] != id(tensor):
+        if known is None or known[0] != self._epoch or known[2] != _version(tensor) or known[3] != id(tensor):
             return None
         return int(known[1])
 
     def set_tag(self, tensor: Any, tag: int) -> None:
-        tensor._parity = (self._epoch, tag, tensor._version, id(tensor))
+        tensor._parity = (self._epoch, tag, _version(tensor), id(tensor))
 
     def forget_tags(self) -> None:
         self._epoch += 1
@@ -354,6 +354,14 @@ class TorchAdapter:
             with torch.no_grad():
                 for buffer, old in buffers:
                     buffer.copy_(old)
+
+
+def _version(tensor: Any) -> int:
+    """How often a tensor was changed in place; what `torch.inference_mode` makes does not know."""
+    try:
+        return int(tensor._version)
+    except RuntimeError:
+        return 0
 
 
 class _Mode(TorchFunctionMode):
