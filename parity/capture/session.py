@@ -39,6 +39,9 @@ class Session:
         inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
 
+    initials = False
+    """Whether it is to be followed how parameters get their initial values."""
+
     def __init__(self, source: Source, steps: int, stop: bool = True, inference: bool | None = False) -> None:
         self.source = source
         self.steps = steps

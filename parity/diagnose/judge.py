@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
-from parity.diagnose import environment, hyperparameters, structure, updates
+from parity.diagnose import environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -20,6 +20,7 @@ _JUDGES: dict[str, Callable[[Context], Result]] = {
     "environment": environment.judge,
     "hyperparameters": hyperparameters.judge,
     "structure": structure.judge,
+    "initialization": initialization.judge,
 }
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
