@@ -126,6 +126,9 @@ class MindSporeAdapter:
         self._replace(mindspore, "jit", jit)
         if hasattr(mindspore, "ms_function"):
             self._replace(mindspore, "ms_function", jit)
+        # Layers that are computed again in the backward pass would be seen twice; the values are the same without it.
+        self._replace(nn.Cell, "recompute", lambda *_, **__: None)
+        self._replace(mindspore, "recompute", lambda block, *args, **kwargs: block(*args, **kwargs))
 
     def _force_cpu(self) -> None:
         """Device strings for hardware that is not there run on the CPU, and a note says so."""

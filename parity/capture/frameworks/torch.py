@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
+from parity.capture.frameworks.torch_eager import wrap_eager
 from parity.capture.frameworks.torch_initial import Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
@@ -63,7 +64,7 @@ class TorchAdapter:
         self._follow_draws()
         self._open_functions()
         wrap_declared(self)
-        self._replace(torch, "compile", self._not_compiled)
+        wrap_eager(self)
         torch.backends.mha.set_fastpath_enabled(False)
 
     def uninstall(self) -> None:
@@ -212,12 +213,6 @@ class TorchAdapter:
         for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
             if name in vars(functional):
                 self._replace(functional, name, lambda *_: False)
-
-    def _not_compiled(self, model: Any = None, **_: Any) -> Any:
-        note = "torch.compile was not applied: the model was run eagerly"
-        if note not in self.session.notes:
-            self.session.notes.append(note)
-        return model if model is not None else (lambda function: function)
 
     # Ops ------------------------------------------------------------------------------------------------------
 
