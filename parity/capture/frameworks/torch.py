@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
-from parity.capture.frameworks.torch_eager import wrap_eager
+from parity.capture.frameworks.torch_eager import closed, wrap_eager
 from parity.capture.frameworks.torch_initial import Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
@@ -138,7 +138,8 @@ class TorchAdapter:
             self.session.optimizer_made(self, this)
             self.push_mode()
 
-        def before(this: Any, args: Any, kwargs: Any) -> None:
+        def before(this: Any, args: Any, kwargs: Any) -> Any:
+            args, kwargs = closed(this, args, kwargs)
             parameters = self.optimizer_parameters(this)
             given = [p.grad for p in parameters]
             new = self.session.optimizer_begins(this, given)
@@ -146,6 +147,7 @@ class TorchAdapter:
                 if gradient is not old:
                     parameter.grad = gradient
             self.session.busy = True
+            return args, kwargs
 
         def after(this: Any, args: Any, kwargs: Any) -> None:
             self.session.busy = False
