@@ -58,13 +58,9 @@ class Forcer(LayerForcing):
             scale = self.store.scales.get(self.step, 1.0)
             if self.kind == "float64" and mine.size == theirs.size == 1 and float(mine.reshape(-1)[0]):
                 ratio = float(theirs.reshape(-1)[0] / mine.reshape(-1)[0])
-                power = round(np.log2(ratio)) if ratio > 1.5 else 0
-                if (
-                    power >= 1
-                    and abs(ratio / 2.0**power - 1) < 0.03
-                    and self.candidate.scales_loss(self.step, 2.0**power)
-                ):
-                    scale = self.store.scales[self.step] = 2.0**power
+                factor = _round_factor(ratio)
+                if factor != 1.0 and self.candidate.scales_loss(self.step, factor):
+                    scale = self.store.scales[self.step] = factor
             if scale != 1.0:
                 theirs = theirs / scale
                 loss.register_hook(lambda gradient, scale=scale: gradient * scale)
@@ -180,7 +176,9 @@ class Forcer(LayerForcing):
         if event is None:
             return gradients
         self.busy = True
-        given = to_reference(self.candidate.mapping, self.candidate.arrays(event.given), self._shapes())
+        scale = float(event.groups[0].get("loss_scale") or 1.0) if event.groups else 1.0
+        arrays = {name: values / scale for name, values in self.candidate.arrays(event.given).items()}
+        given = to_reference(self.candidate.mapping, arrays, self._shapes())
         result = []
         total = sum(int(np.prod(shape)) for shape in self._shapes().values())
         for parameter, gradient in zip(self.adapter.optimizer_parameters(optimizer), gradients, strict=True):
@@ -334,3 +332,16 @@ class Forcer(LayerForcing):
                 moved.append(digest)
         self.candidate_best[str(self.step)] = best
         self.candidate_moved[str(self.step)] = moved
+
+
+def _round_factor(ratio: float) -> float:
+    """The factor by which somebody would scale a loss on purpose: a power of two, a whole number or the part of one;
+    1 where a ratio is none of these.
+    """
+    if not 0 < ratio < 1e30 or abs(ratio - 1) < 0.03:
+        return 1.0
+    turned = ratio if ratio > 1 else 1 / ratio
+    for whole in (2.0 ** round(np.log2(turned)), float(round(turned))):
+        if whole > 1 and abs(turned / whole - 1) < (0.03 if whole >= 8 else 1e-3):
+            return whole if ratio > 1 else 1 / whole
+    return 1.0
