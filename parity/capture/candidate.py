@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.align.nodes import kind_of
 from parity.align.parameters import Mapping
-from parity.align.values import Index, Sketch, distance, lay, layout, rms
+from parity.align.values import Index, Sketch, distance, lay, layout
 from parity.measured import Measured
 from parity.model import (
     BufferEvent,

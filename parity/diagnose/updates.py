@@ -215,7 +215,9 @@ def allowed(data: Updates) -> np.ndarray:
 def _means(values: np.ndarray, data: Updates) -> np.ndarray:
     """Means over each parameter's elements, [T, N] to [T, K]."""
     count = np.bincount(data.owner, minlength=len(data.names))
-    return np.array([np.bincount(data.owner, row, len(data.names)) for row in values]) / np.maximum(count, 1)
+    sums = np.array([np.bincount(data.owner, row, len(data.names)) for row in values])
+    means: np.ndarray = sums / np.maximum(count, 1)
+    return means
 
 
 def scores(rule: Rule, data: Updates) -> np.ndarray:
