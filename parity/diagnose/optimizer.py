@@ -12,7 +12,7 @@ from parity.diagnose.gradients import processing_cause
 from parity.diagnose.hypotheses import LIMIT, Change, Explanation, explain, subtle
 from parity.diagnose.names import at, numbers, patterns
 from parity.diagnose.recorded import Calls, calls_of, updates_of
-from parity.diagnose.updates import Rule, Updates, rule_of, scores
+from parity.diagnose.rules import Rule, Updates, rule_of, scores
 from parity.document import Cause, Finding, Place
 from parity.tolerance import FACTOR
 from parity.trace import Trace

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.updates import SAMPLE, Updates
+from parity.diagnose.rules import SAMPLE, Updates
 from parity.document import Place
 from parity.model import OptimizerEvent
 from parity.trace import Trace

@@ -44,7 +44,7 @@ def main():
             x = Tensor(rng.randn(8, 12).astype(np.float32))
             y = Tensor(rng.randint(0, 5, 8), ms.int32)
             loss, grads = grad_fn(x, y)
-            total = grads if total is None else tuple(a + b for a, b in zip(total, grads))
+            total = grads if total is None else tuple(a + b for a, b in zip(total, grads, strict=True))
         total = ops.clip_by_global_norm(total, MAX_NORM)
         optimizer(total)
         print(f"step {step} loss {float(loss):.7f}")
