@@ -12,8 +12,9 @@ import torch.utils.data.dataloader as dataloader
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -37,6 +38,8 @@ class TorchAdapter:
         self._undo: list[Callable[[], None]] = []
         self._epoch = 0
         self._mode: _Mode | None = None
+        self._seed = torch.manual_seed
+        self.schedules: list[Any] = []
 
     @property
     def version(self) -> str:
@@ -45,6 +48,7 @@ class TorchAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -54,6 +58,7 @@ class TorchAdapter:
         self._wrap_backward()
         self._wrap_loaders()
         self._open_functions()
+        wrap_declared(self)
         self._replace(torch, "compile", self._not_compiled)
         torch.backends.mha.set_fastpath_enabled(False)
 
@@ -89,7 +94,7 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if session.adapter is not self or not session.wants(layer) or self.is_wrapper(layer):
+            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -224,7 +229,7 @@ class TorchAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -253,12 +258,12 @@ class TorchAdapter:
 
     def tag(self, tensor: Any) -> int | None:
         known = getattr(tensor, "_parity", None)
-        if known is None or known[0] != self._epoch or known[2] != tensor._version or known[3] != id(tensor):
+        if known is None or known[0] != self._epoch or known[2] != _version(tensor) or known[3] != id(tensor):
             return None
         return int(known[1])
 
     def set_tag(self, tensor: Any, tag: int) -> None:
-        tensor._parity = (self._epoch, tag, tensor._version, id(tensor))
+        tensor._parity = (self._epoch, tag, _version(tensor), id(tensor))
 
     def forget_tags(self) -> None:
         self._epoch += 1
@@ -323,6 +328,15 @@ class TorchAdapter:
             groups.append({**settings, "parameters": [self.session.parameter_name(p) for p in group["params"]]})
         return groups
 
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        try:
+            return len(loader)
+        except TypeError:
+            return None
+
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         return {
             id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
@@ -340,6 +354,14 @@ class TorchAdapter:
             with torch.no_grad():
                 for buffer, old in buffers:
                     buffer.copy_(old)
+
+
+def _version(tensor: Any) -> int:
+    """How often a tensor was changed in place; what `torch.inference_mode` makes does not know."""
+    try:
+        return int(tensor._version)
+    except RuntimeError:
+        return 0
 
 
 class _Mode(TorchFunctionMode):
