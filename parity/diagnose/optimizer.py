@@ -75,7 +75,7 @@ def _updates(items: list[Judged], calls: Calls, candidate: Trace) -> list[Findin
             continue
         for change in explanation.changes:
             finding = _named(change, explanation, rule, data, calls, [j for j in items if j.record.path in partners])
-            if finding is not None and not any(finding.kind == f.kind for f in found):
+            if finding is not None and not any((finding.kind, finding.severity) == (f.kind, f.severity) for f in found):
                 found.append(finding)
         unexplained -= set(partners)
     left = [j for j in flagged if j.record.path in unexplained]
@@ -163,7 +163,7 @@ def _named(
     here = [j for j in items if j.record.path in partners and j.record.step == step] or items
     worst = max(here, key=lambda j: j.ratio)
     r, c = calls.places()
-    if change.kind == "adam-epsilon":
+    if change.field == "place" and rule.place == "hat":
         return _epsilon(worst, r, c)
     kind, r.value, c.value, what = _DESCRIBE[change.field](rule, declared, data, affected)
     where = f"on {len(affected)} of {len(data.names)} parameters ({patterns([data.names[k] for k in affected])})"
