@@ -220,11 +220,14 @@ class Forcer(LayerForcing):
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
         after = {**self._untouched(), **after}
         state = self.adapter.optimizer_state(optimizer)
-        states = self._states(event)
+        states = self._states_of(event.state)
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter) or ""
             theirs = after.get(name)
             if theirs is None:
+                continue
+            if name in self.unknown:
+                self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
                 continue
             mine = self._read(parameter)
             key: Key = (self.step, "parameter", name, self._optimizers_seen - 1, "")
@@ -234,6 +237,7 @@ class Forcer(LayerForcing):
                 self._alternatives(record, optimizer, parameter, theirs, held_state)
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
+                _proportion(record, mine - before, theirs - before)
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
         for held in self.held:
@@ -282,14 +286,14 @@ class Forcer(LayerForcing):
         record.single = max([record.single, *(rms(mine - other) for other in outside)])
         record.alternatives["adam-epsilon"] = min(rms(theirs - other) for other in inside)
 
-    def _states(self, event: Any) -> dict[str, dict[str, np.ndarray]]:
+    def _states_of(self, state: dict[str, dict[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
         """The candidate's optimizer state by the reference's keys and parameter names."""
         found: dict[str, dict[str, np.ndarray]] = {}
         shapes = self._shapes()
         for key, others in _STATES.items():
-            other = next((o for o in others if any(o in s for s in event.state.values())), None)
+            other = next((o for o in others if any(o in s for s in state.values())), None)
             if other is not None:
-                refs = {n: s[other] for n, s in event.state.items() if other in s}
+                refs = {n: s[other] for n, s in state.items() if other in s}
                 found[key] = to_reference(self.candidate.mapping, self.candidate.arrays(refs), shapes)
         return found
 
@@ -362,6 +366,15 @@ class Forcer(LayerForcing):
                 moved.append(digest)
         self.candidate_best[str(self.step)] = best
         self.candidate_moved[str(self.step)] = moved
+
+
+def _proportion(record: Measured, mine: np.ndarray, theirs: np.ndarray) -> None:
+    """Notes an update as a multiple of the reference's, and what that leaves, relative to it."""
+    square = float(np.sum(mine**2))
+    if square > 0 and np.isfinite(theirs).all():
+        factor = float(np.sum(mine * theirs)) / square
+        record.alternatives["update-factor"] = factor
+        record.alternatives["update-rest"] = rms(theirs - factor * mine) / max(rms(theirs), 1e-30)
 
 
 def _round_factor(ratio: float) -> float:

@@ -202,7 +202,8 @@ _NUMBERS: dict[str, list[tuple[str, str, tuple[float, ...]]]] = {
         ("betas", "beta1", (0.9, 0.5)), ("betas", "beta2", (0.999, 0.9)), ("adam-epsilon", "eps", (1e-8, 1e-5)),
     ],
     "rmsprop": [
-        ("alpha", "beta2", (0.99, 0.9)), ("momentum", "momentum", (0.9, 0.1)), ("optimizer-epsilon", "eps", (1e-8, 1e-5)),
+        ("alpha", "beta2", (0.99, 0.9)), ("momentum", "momentum", (0.9, 0.1)),
+        ("optimizer-epsilon", "eps", (1e-8, 1e-5)),
     ],
     "adagrad": [("optimizer-epsilon", "eps", (1e-10, 1e-7)), ("initial-accumulator-value", "start", (0.1,))],
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
-from parity.diagnose import environment, hyperparameters, structure, updates
+from parity.diagnose import environment, hyperparameters, structure, training, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -44,6 +44,9 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
     findings, folded = joined(list(results.values()), findings)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
+    faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
+    trained, curve = training.judge(context, faults) if "training" in chosen else ([], None)
+    findings += trained
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):
@@ -52,6 +55,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
                 finding.severity = "fault"
     findings = _ordered(findings)
     stages = stages_of(records, findings, measured, reference, candidate, chosen)
+    if curve is not None and curve.status != "skipped":
+        stages["training"] = curve
     for name, result in results.items():
         stages[name] = result.stage
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)

@@ -121,11 +121,25 @@ def _unexplained(left: list[Judged], items: list[Judged], calls: Calls) -> Findi
         f"the update by {at(c)} differs from that by {at(r)} for the same gradients and state, optimizer, step {step}: "
         f"{len(here)} of {total} parameters ({patterns([j.record.path for j in here])}), {numbers(worst)}"
     )
+    times = _times(here)
+    if times is not None:
+        text = f"the learning rate differs at step {step}: the updates are {times:.4g} times the reference's"
+        return _finding(worst, "lr-schedule" if step else "learning-rate", r, c, f"{message}; {text}", Cause(text, 0.7))
     sizes = worst.record.detail.split()
     size = f"; the updates' sizes are {sizes[1]} and {sizes[0]} (RMS, {worst.record.path})" if len(sizes) == 2 else ""
     return _finding(
         worst, "unexplained", r, c, message, Cause(f"{classes[0]} does not update as {classes[1]} does{size}", 0.3)
     )
+
+
+def _times(items: list[Judged]) -> float | None:
+    """By how much all updates of a step are larger than the reference's, None where they differ otherwise."""
+    known = [i.record.alternatives for i in items if "update-factor" in i.record.alternatives]
+    factors = [k["update-factor"] for k in known]
+    if len(known) < len(items) or any(k["update-rest"] > 1e-3 for k in known):
+        return None
+    even = max(factors) - min(factors) <= 1e-3 * max(map(abs, factors))
+    return float(np.median(factors)) if even else None
 
 
 def _by_epsilon(item: Judged) -> bool:

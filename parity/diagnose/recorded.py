@@ -67,13 +67,18 @@ def partners(candidate: Trace) -> dict[str, str]:
 def _by_step(trace: Trace) -> dict[int, list[OptimizerEvent]]:
     steps: dict[int, list[OptimizerEvent]] = defaultdict(list)
     for event in trace.of(OptimizerEvent):
-        steps[event.step].append(event)
+        if event.after:
+            steps[event.step].append(event)
     return steps
 
 
 def updates_of(calls: Calls, candidate: Trace) -> list[tuple[Updates, list[list[dict[str, Any]]]]]:
-    """The candidate's updates by groups of equal settings, each with the reference's settings [T][K]."""
-    steps = range(len(calls.candidate))
+    """The candidate's first updates by groups of equal settings, each with the reference's settings [T][K]."""
+    lead = next((n for n, e in enumerate(calls.candidate) if e.step != n), len(calls.candidate))
+    if not lead:
+        return []
+    calls = calls._replace(reference=calls.reference[:lead], candidate=calls.candidate[:lead])
+    steps = range(lead)
     alike: dict[str, list[str]] = defaultdict(list)
     for name in calls.candidate[0].after:
         settings = [calls.group(step, name) for step in steps]
