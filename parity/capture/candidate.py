@@ -296,11 +296,13 @@ class Candidate:
         if scale > 1.5 and self.trace.meta.environment.get("loss_scale"):
             return True
         mine, theirs = self._treatment(self._reference, step), self._treatment(self.trace, step)
-        if mine is None or theirs is None:
+        if mine is None or theirs is None or abs(theirs * scale / mine - 1) > 0.02:
             return False
-        return (abs(mine - 1) < 0.01 and abs(theirs * scale - 1) < 0.02) or (
-            abs(theirs - 1) < 0.01 and abs(mine / scale - 1) < 0.02
-        )
+        if abs(mine - 1) < 0.01 or abs(theirs - 1) < 0.01:
+            return True
+        if any(abs(own_scale(call) / scale - 1) < 0.01 for call in self.optimizers.get(step, [])):
+            return True
+        return _multiplies(self.trace, step, 1 / scale) or _multiplies(self._reference, step, scale)
 
     def _treatment(self, trace: Trace, step: int) -> float | None:
         """What the optimizers of a step are given, as a multiple of what its backward passes made (by norm)."""
@@ -312,7 +314,7 @@ class Candidate:
                 made[event.name] = made[event.name] + values if event.name in made else values
             before = after = 0.0
             for call in trace.of(OptimizerEvent, step):
-                own = float(call.groups[0].get("loss_scale") or 1.0) if call.groups else 1.0
+                own = own_scale(call)
                 for name, ref in call.given.items():
                     if name in made:
                         before += float(np.sum(made[name] ** 2))
@@ -336,6 +338,29 @@ class Candidate:
         expected = reference.array(item.ref)
         how = layout(value.array, expected)
         return None if how is None else distance(lay(value.array, how), expected)
+
+
+def own_scale(call: OptimizerEvent) -> float:
+    """The loss scale that an optimizer divides its gradients by itself."""
+    return float(call.groups[0].get("loss_scale") or 1.0) if call.groups else 1.0
+
+
+def _multiplies(trace: Trace, step: int, factor: float) -> bool:
+    """Whether some op of a step makes `factor` times the gradient of one backward pass, or of all together."""
+    made: dict[str, list[np.ndarray]] = defaultdict(list)
+    for event in trace.of(ParameterGradEvent, step):
+        made[event.name].append(np.asarray(trace.array(event.ref), np.float64).reshape(-1))
+    if not made:
+        return False
+    passes = max(made.values(), key=lambda arrays: float(arrays[0] @ arrays[0]))
+    wanted = [factor * values for values in (np.sum(passes, axis=0), *passes)]
+    for op in trace.of(OpEvent, step):
+        for item in op.outputs:
+            if item.ref.size == passes[0].size and "float" in item.ref.dtype:
+                values = np.asarray(trace.array(item.ref), np.float64).reshape(-1)
+                if any(distance(values, other) < 1e-4 for other in wanted):
+                    return True
+    return False
 
 
 def idle_passes(trace: Trace) -> dict[int, list[tuple[int, CallEvent]]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.align.parameters import to_reference
 from parity.align.values import Index, distance, rms
+from parity.capture.candidate import own_scale
 from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.store import Key
@@ -191,7 +192,7 @@ class Forcer(LayerForcing):
         if event is None:
             return gradients
         self.busy = True
-        scale = float(event.groups[0].get("loss_scale") or 1.0) if event.groups else 1.0
+        scale = own_scale(event)
         arrays = {name: values / scale for name, values in self.candidate.arrays(event.given).items()}
         given = to_reference(self.candidate.mapping, arrays, self._shapes())
         result = []
@@ -241,7 +242,7 @@ class Forcer(LayerForcing):
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
         for held in self.held:
-            if id(held.tensor) not in mine_too and held.names[0] in after:
+            if not held.buffer and id(held.tensor) not in mine_too and held.names[0] in after:
                 self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
 

@@ -103,7 +103,7 @@ class _Run:
         quarter = len(losses) // 4
         if len(losses) >= CURVE and np.mean(losses[-quarter:]) >= np.mean(losses[:quarter]):
             first, last = np.mean(losses[:quarter]), np.mean(losses[-quarter:])
-            text = f"the loss does not fall: {first:.4g} in the first quarter of {len(losses)} steps, {last:.4g} at the end"
+            text = f"the loss does not fall: {first:.4g} in the first of {len(losses)} steps, {last:.4g} in the last"
             yield Symptom("loss-not-falling", len(losses) - 1, Place(""), text)
 
     def _overflow(self, step: int) -> Iterator[Symptom]:
