@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.frameworks.base import Made, tensors_in
+from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
 from parity.model import (
@@ -44,6 +45,8 @@ class Recorder(Session):
         steps: Training steps to record.
         inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
+
+    initials = True
 
     def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
         super().__init__(source, steps, inference=inference)
@@ -150,6 +153,7 @@ class Recorder(Session):
             info.ref = info.own = self.store(held.tensor)
             info.dtype = info.ref.dtype
             self.parameters.append(info)
+        record_initials(self.adapter, self.held, self.writer)
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:

@@ -43,6 +43,9 @@ class Session:
             and the optimizers' settings. None for all.
     """
 
+    initials = False
+    """Whether it is to be followed how parameters get their initial values."""
+
     def __init__(self, source: Source, steps: int, stop: bool = True, inference: bool | None = False) -> None:
         self.source = source
         self.steps = steps

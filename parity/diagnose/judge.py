@@ -8,10 +8,11 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
-from parity.diagnose import environment, hyperparameters, structure, training, updates
+from parity.diagnose import environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
+from parity.diagnose.training import judge as judge_training
 from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
@@ -20,6 +21,7 @@ _JUDGES: dict[str, Callable[[Context], Result]] = {
     "environment": environment.judge,
     "hyperparameters": hyperparameters.judge,
     "structure": structure.judge,
+    "initialization": initialization.judge,
 }
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
@@ -45,7 +47,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     findings, folded = joined(list(results.values()), findings)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
-    trained, curve = training.judge(context, faults) if "training" in chosen else ([], None)
+    trained, curve = judge_training(context, faults) if "training" in chosen else ([], None)
     findings += trained
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
