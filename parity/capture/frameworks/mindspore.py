@@ -326,7 +326,7 @@ class MindSporeAdapter:
     def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What the dispatch mode calls for every op."""
         session = self.session
-        if not session.listening:
+        if not session.following:
             return func(*args)
         name = str(func.name)
         if name in DRAWS:
@@ -338,7 +338,7 @@ class MindSporeAdapter:
                 result = (new, *result[1:]) if isinstance(result, tuple) else new
         else:
             result = func(*args)
-        found = [t for _, t in tensors_in(result, self.is_tensor)]
+        found = [] if session.light else [t for _, t in tensors_in(result, self.is_tensor)]
         if not found or name.endswith("Grad"):
             return result
         inputs = [t for _, t in tensors_in(list(args), self.is_tensor)]

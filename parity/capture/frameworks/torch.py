@@ -221,7 +221,7 @@ class TorchAdapter:
     def function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function mode calls for every op."""
         session = self.session
-        if not session.listening or func in IGNORED:
+        if not session.following or func in IGNORED:
             return func(*args, **kwargs)
         name = name_of(func)
         if name.startswith("__get") or name.startswith("__set__"):
@@ -231,6 +231,8 @@ class TorchAdapter:
         first = self.tag(args[0]) if inplace and args and torch.is_tensor(args[0]) else None
         drawn = random_call(name, func, args, kwargs, self)
         result = drawn if drawn is not None else func(*args, **kwargs)
+        if session.light:
+            return result
         if not (torch.is_tensor(result) or isinstance(result, (tuple, list))):
             return result
         inputs = [t for _, t in tensors_in([*args, kwargs] if kwargs else list(args), torch.is_tensor)]
