@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.align.parameters import to_reference
 from parity.align.values import Index, distance, rms
+from parity.capture.candidate import own_scale
 from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.store import Key
@@ -27,12 +28,13 @@ class Forcer(LayerForcing):
     """Forces the whole training step."""
 
     def _on_model(self) -> None:
+        from parity.capture.frameworks.torch_force import double, no_autocast
+
         self.busy = True
         if self.double:
             for root in self.roots:
-                root.double()
+                double(root)
             self._refresh_buffers()
-        from parity.capture.frameworks.torch_force import no_autocast
 
         self._undo.append(no_autocast())
         known = {p.name: p.ref for p in self.candidate.trace.parameters if p.ref is not None}
@@ -51,6 +53,8 @@ class Forcer(LayerForcing):
         trainable = [h.tensor for h in self.held if h.trainable]
         self._stash = {id(p): p.grad for p in trainable if p.grad is not None}
         for parameter in trainable:
+            if parameter.grad is None or not parameter.grad.any():
+                self._unanswered.pop(id(parameter), None)
             parameter.grad = None
         ref = self.candidate.losses.get((self.step, self.backwards))
         if loss is not None and ref is not None:
@@ -58,13 +62,9 @@ class Forcer(LayerForcing):
             scale = self.store.scales.get(self.step, 1.0)
             if self.kind == "float64" and mine.size == theirs.size == 1 and float(mine.reshape(-1)[0]):
                 ratio = float(theirs.reshape(-1)[0] / mine.reshape(-1)[0])
-                power = round(np.log2(ratio)) if ratio > 1.5 else 0
-                if (
-                    power >= 1
-                    and abs(ratio / 2.0**power - 1) < 0.03
-                    and self.candidate.scales_loss(self.step, 2.0**power)
-                ):
-                    scale = self.store.scales[self.step] = 2.0**power
+                factor = _round_factor(ratio)
+                if factor != 1.0 and self.candidate.scales_loss(self.step, factor):
+                    scale = self.store.scales[self.step] = factor
             if scale != 1.0:
                 theirs = theirs / scale
                 loss.register_hook(lambda gradient, scale=scale: gradient * scale)
@@ -132,16 +132,25 @@ class Forcer(LayerForcing):
                 }
                 mine = self._read(parameter.grad)
                 if name in mapped and rms(mine) > 0:
-                    missing: Key = (self.step, "parameter-gradient", name, self.backwards, "")
-                    candidate, unit = self._owner(held)
-                    record = self.measure(missing, "backward", mine, mine, candidate=candidate, unit=unit)
-                    if record is not None:
-                        record.mismatch = "missing"
+                    self._unanswered[id(parameter)] = (self.step, self.backwards, held, mine)
             before = self._stash.get(id(parameter))
             if before is not None:
                 parameter.grad = before if parameter.grad is None else parameter.grad + before
         self._terms.clear()
         self.busy = False
+
+    def _confirm_missing(self, optimizer: Any) -> None:
+        """Gradients that the candidate never made count where an optimizer is about to use them."""
+        for parameter in self.adapter.optimizer_parameters(optimizer):
+            known = self._unanswered.pop(id(parameter), None)
+            if known is None or parameter.grad is None or not parameter.grad.any():
+                continue
+            step, backward, held, mine = known
+            key: Key = (step, "parameter-gradient", held.names[0], backward, "")
+            candidate, unit = self._owner(held)
+            record = self.measure(key, "backward", mine, mine, candidate=candidate, unit=unit)
+            if record is not None:
+                record.mismatch = "missing"
 
     def _owner(self, held: Any) -> tuple[str, float]:
         pair = next(
@@ -176,11 +185,16 @@ class Forcer(LayerForcing):
         return events[index] if index < len(events) else None
 
     def _on_optimizer(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
+        self.busy = True
+        self._confirm_missing(optimizer)
+        self.busy = False
         event = self._optimizer_event(optimizer)
         if event is None:
             return gradients
         self.busy = True
-        given = to_reference(self.candidate.mapping, self.candidate.arrays(event.given), self._shapes())
+        scale = own_scale(event)
+        arrays = {name: values / scale for name, values in self.candidate.arrays(event.given).items()}
+        given = to_reference(self.candidate.mapping, arrays, self._shapes())
         result = []
         total = sum(int(np.prod(shape)) for shape in self._shapes().values())
         for parameter, gradient in zip(self.adapter.optimizer_parameters(optimizer), gradients, strict=True):
@@ -205,12 +219,16 @@ class Forcer(LayerForcing):
             return
         self.busy = True
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
+        after = {**self._untouched(), **after}
         state = self.adapter.optimizer_state(optimizer)
-        states = self._states(event)
+        states = self._states_of(event.state)
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter) or ""
             theirs = after.get(name)
             if theirs is None:
+                continue
+            if name in self.unknown:
+                self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
                 continue
             mine = self._read(parameter)
             key: Key = (self.step, "parameter", name, self._optimizers_seen - 1, "")
@@ -220,8 +238,23 @@ class Forcer(LayerForcing):
                 self._alternatives(record, optimizer, parameter, theirs, held_state)
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
+                _proportion(record, mine - before, theirs - before)
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
+        mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
+        for held in self.held:
+            if not held.buffer and id(held.tensor) not in mine_too and held.names[0] in after:
+                self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
+
+    def _untouched(self) -> dict[str, np.ndarray]:
+        """Weights that no optimizer of the candidate updates in this step stay what they were when it began."""
+        updated = {name for event in self.candidate.optimizers.get(self.step, []) for name in event.after}
+        known = self.candidate.trace.parameters
+        left = {p.name: p.ref for p in known if p.ref is not None and p.name not in updated}
+        for step in range(self.step):
+            for event in self.candidate.optimizers.get(step, []):
+                left.update({name: ref for name, ref in event.after.items() if name in left})
+        return to_reference(self.candidate.mapping, self.candidate.arrays(left), self._shapes())
 
     def _alternatives(
         self, record: Measured, optimizer: Any, parameter: Any, theirs: np.ndarray, state: dict[str, Any]
@@ -254,14 +287,14 @@ class Forcer(LayerForcing):
         record.single = max([record.single, *(rms(mine - other) for other in outside)])
         record.alternatives["adam-epsilon"] = min(rms(theirs - other) for other in inside)
 
-    def _states(self, event: Any) -> dict[str, dict[str, np.ndarray]]:
+    def _states_of(self, state: dict[str, dict[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
         """The candidate's optimizer state by the reference's keys and parameter names."""
         found: dict[str, dict[str, np.ndarray]] = {}
         shapes = self._shapes()
         for key, others in _STATES.items():
-            other = next((o for o in others if any(o in s for s in event.state.values())), None)
+            other = next((o for o in others if any(o in s for s in state.values())), None)
             if other is not None:
-                refs = {n: s[other] for n, s in event.state.items() if other in s}
+                refs = {n: s[other] for n, s in state.items() if other in s}
                 found[key] = to_reference(self.candidate.mapping, self.candidate.arrays(refs), shapes)
         return found
 
@@ -314,7 +347,7 @@ class Forcer(LayerForcing):
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
-        self._op = self._drawn = self._optimizers_seen = 0
+        self._op = self._drawn = self._optimizers_seen = self._roots_seen = 0
         self._n.clear()
         self._rough.clear()
         self._slack.clear()
@@ -334,3 +367,25 @@ class Forcer(LayerForcing):
                 moved.append(digest)
         self.candidate_best[str(self.step)] = best
         self.candidate_moved[str(self.step)] = moved
+
+
+def _proportion(record: Measured, mine: np.ndarray, theirs: np.ndarray) -> None:
+    """Notes an update as a multiple of the reference's, and what that leaves, relative to it."""
+    square = float(np.sum(mine**2))
+    if square > 0 and np.isfinite(theirs).all():
+        factor = float(np.sum(mine * theirs)) / square
+        record.alternatives["update-factor"] = factor
+        record.alternatives["update-rest"] = rms(theirs - factor * mine) / max(rms(theirs), 1e-30)
+
+
+def _round_factor(ratio: float) -> float:
+    """The factor by which somebody would scale a loss on purpose: a power of two, a whole number or the part of one;
+    1 where a ratio is none of these.
+    """
+    if not 0 < ratio < 1e30 or abs(ratio - 1) < 0.03:
+        return 1.0
+    turned = ratio if ratio > 1 else 1 / ratio
+    for whole in (2.0 ** round(np.log2(turned)), float(round(turned))):
+        if whole > 1 and abs(turned / whole - 1) < (0.03 if whole >= 8 else 1e-3):
+            return whole if ratio > 1 else 1 / whole
+    return 1.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -13,6 +11,9 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
+    `sampled` are the steps that are followed closely, None for all; with them, a `force` job also runs the reference
+    with moved weights.
+    `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
     """
 
     kind: str
@@ -23,4 +24,5 @@ class Job(msgspec.Struct):
     reference: str | None = None
     candidate: str | None = None
     side: str = "reference"
-    environment: dict[str, Any] = {}
+    inputs: bool = False
+    sampled: list[int] | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from parity.capture.frameworks.base import tensors_in
+from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
@@ -19,15 +20,20 @@ from parity.model import (
     LayerInfo,
     Layers,
     LossEvent,
+    ObjectInfo,
     OpEvent,
     OptimizerEvent,
     ParameterGradEvent,
     ParameterInfo,
     RandomEvent,
     SourceEvent,
+    StateEvent,
     TensorRef,
 )
 from parity.trace import TraceWriter
+
+PLANNED = 2000
+"""Steps after the captured ones for which learning rates are noted."""
 
 
 class Recorder(Session):
@@ -37,17 +43,21 @@ class Recorder(Session):
         writer: The open trace.
         source: Which files are the script's own.
         steps: Training steps to record.
+        inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
 
     initials = True
 
-    def __init__(self, writer: TraceWriter, source: Source, steps: int, stop: bool = True) -> None:
-        super().__init__(source, steps, stop)
+    def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
+        super().__init__(source, steps, inference=inference)
         self.writer = writer
+        self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
+        self._objects: list[ObjectInfo] = []
+        self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
@@ -85,6 +95,52 @@ class Recorder(Session):
     def _tensors(self, value: Any) -> list[tuple[str, Any]]:
         return list(tensors_in(value, self.adapter.is_tensor))
 
+    # What is declared ----------------------------------------------------------------------------------------
+
+    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
+        info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
+        if not self.finished and info not in self._objects:
+            self._objects.append(info)
+
+    def plan(self) -> None:
+        """Notes how the script's schedules would have gone on after the last captured step."""
+        self.busy = True
+        length, batches = self.facts.get("batches_per_epoch"), self._batches
+        epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
+        for index, optimizer in enumerate(self.optimizers):
+            for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
+                made = plan.made
+                arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
+                name = self._optimizer_names.get(index, "optimizer")
+                self._objects.append(
+                    ObjectInfo(
+                        "rates",
+                        plan.type,
+                        name,
+                        made.file,
+                        made.line,
+                        arguments,
+                        made.given,
+                        plan.values,
+                        self.source.call(made.file, made.line, plan.type),
+                    )
+                )
+        self.busy = False
+
+    def _optimizer_objects(self) -> list[ObjectInfo]:
+        found = []
+        for index, optimizer in enumerate(self.optimizers):
+            made = self.adapter.made(optimizer)
+            name = self._optimizer_names.get(index, "optimizer")
+            kind = type(optimizer)
+            found.append(
+                ObjectInfo(
+                    "optimizer", f"{kind.__module__}.{kind.__name__}", name, made.file, made.line, made.arguments,
+                    made.given, [], self.source.call(made.file, made.line, kind.__name__),
+                )
+            )  # fmt: skip
+        return found
+
     # What happens ---------------------------------------------------------------------------------------------
 
     def _on_model(self) -> None:
@@ -119,11 +175,14 @@ class Recorder(Session):
                     self.adapter.is_framework_layer(layer),
                     children,
                     any(layer is r for r in self.roots),
+                    self.source.call(made.file, made.line, type(layer).__name__),
                 )
             )
         return known
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self.light and not any(frame.layer is root for root in self.roots):
+            return args, kwargs
         self.busy = True
         origin = f"argument of {frame.path or 'the model'}"
         inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]
@@ -135,9 +194,15 @@ class Recorder(Session):
         return args, kwargs
 
     def _on_leave(self, frame: Frame, output: Any) -> Any:
+        if frame.data is None:
+            return output
         self.busy = True
         event: CallEvent = frame.data
         event.end = next(self._ids)
+        if self.light:
+            self.writer.event(event)
+            self.busy = False
+            return output
         for name, tensor in self._tensors(output):
             item = self.item(name, tensor, f"made in {frame.path or 'the model'}")
             event.outputs.append(item)
@@ -183,8 +248,11 @@ class Recorder(Session):
 
     def _on_batch(self, loader: Any, batch: Any) -> Any:
         tensors = self._tensors(batch)
-        if tensors and self.optimizers:
+        if tensors and (self.optimizers or self.inference):
             self.busy = True
+            length = self.adapter.loader_length(loader)
+            if length is not None:
+                self.facts.setdefault("batches_per_epoch", length)
             items = []
             for name, tensor in tensors:
                 ref = self.store(tensor)
@@ -212,7 +280,7 @@ class Recorder(Session):
         file, line = self.source.here()
         item = self.item("", loss, "loss")
         self.writer.event(LossEvent(self.step, self.backwards, item.vid, item.ref, file, line))
-        self._stash = self._present()
+        self._stash = {} if self.light else self._present()
         self.busy = False
 
     def _present(self) -> dict[int, np.ndarray]:
@@ -221,6 +289,8 @@ class Recorder(Session):
         return {id(t): self.adapter.read(g)[0] for t, g in zip(tensors, found, strict=True) if g is not None}
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
+        if self.light:
+            return
         self.busy = True
         stash = self._stash
         for held in self.held:
@@ -247,34 +317,36 @@ class Recorder(Session):
         given, before = {}, {}
         for parameter, gradient in zip(parameters, gradients, strict=False):
             name = self.parameter_name(parameter)
-            if name is not None:
+            if name is not None and not self.light:
                 before[name] = self.store(parameter)
                 if gradient is not None:
                     given[name] = self.store(gradient)
         file, line = self.source.here()
-        self._pending = (given, before, file, line)
+        groups = self.adapter.optimizer_groups(optimizer)
+        self._pending = (given, before, groups, file, line)
         self.busy = False
         return gradients
 
     def _on_updated(self, optimizer: Any) -> None:
         self.busy = True
-        given, before, file, line = self._pending
-        state = self.adapter.optimizer_state(optimizer)
+        given, before, groups, file, line = self._pending
+        state = {} if self.light else self.adapter.optimizer_state(optimizer)
         after: dict[str, TensorRef] = {}
         states: dict[str, dict[str, TensorRef]] = {}
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter)
-            if name is not None:
+            if name is not None and not self.light:
                 after[name] = self.store(parameter)
                 states[name] = {key: self.store(t) for key, t in state.get(id(parameter), {}).items()}
         index = next(i for i, known in enumerate(self.optimizers) if known is optimizer)
+        self._optimizer_names.setdefault(index, self._variable(optimizer, "optimizer"))
         self.writer.event(
             OptimizerEvent(
                 self.step,
                 index,
-                self._variable(optimizer, "optimizer"),
+                self._optimizer_names[index],
                 type(optimizer).__name__,
-                self.adapter.optimizer_groups(optimizer),
+                groups,
                 given,
                 before,
                 after,
@@ -287,14 +359,32 @@ class Recorder(Session):
 
     def _on_step_end(self) -> None:
         self.busy = True
-        buffers = {h.names[0]: self.store(h.tensor) for h in self.held if h.buffer}
+        buffers = {h.names[0]: self.store(h.tensor) for h in self.held if h.buffer and not self.light}
         if buffers:
             self.writer.event(BufferEvent(self.step, buffers))
         self._refs.clear()
         self._watched.clear()
         self._randoms = 0
         self.busy = False
-        self.save_layers()
+        if not self.light:
+            self.save_layers()
+
+    def _on_resume(self) -> None:
+        self.busy = True
+        values = {h.names[0]: self.store(h.tensor) for h in self.held}
+        states = []
+        for optimizer in self.optimizers:
+            held = self.adapter.optimizer_state(optimizer)
+            named = [
+                (self.parameter_name(p), held.get(id(p), {})) for p in self.adapter.optimizer_parameters(optimizer)
+            ]
+            states.append({n: {key: self.store(t) for key, t in own.items()} for n, own in named if n is not None})
+        self.writer.event(StateEvent(self.step, values, states))
+        self.busy = False
+
+    def _on_step_done(self) -> None:
+        if self.on_step is not None:
+            self.on_step()
 
     def save_layers(self) -> None:
         """Writes the tree as far as it is known: every layer of the model, called or not."""
@@ -303,4 +393,4 @@ class Recorder(Session):
             for _, layer in self.adapter.named_layers(root):
                 self.layer_id(layer)
         self.busy = False
-        self.writer.layers(Layers(self._layers, self.parameters))
+        self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))

@@ -49,6 +49,19 @@ class Made(NamedTuple):
     given: list[str]
 
 
+class Planned(NamedTuple):
+    """The learning rates, one a step, that a schedule would set for some parameters; how the schedule was made.
+
+    `every` is the number of steps after which the schedule goes on.
+    """
+
+    parameters: list[str]
+    values: list[float]
+    type: str
+    made: Made
+    every: int = 1
+
+
 class Adapter(Protocol):
     """One framework. Objects of the framework are `Any` outside its adapter."""
 
@@ -64,6 +77,9 @@ class Adapter(Protocol):
 
     def uninstall(self) -> None:
         """Takes all instrumentation back."""
+
+    def push_mode(self) -> None:
+        """Starts to tell functional ops; idempotent."""
 
     def seed(self, seed: int) -> None:
         """Seeds the framework's generators."""
@@ -129,7 +145,23 @@ class Adapter(Protocol):
         """What an optimizer updates."""
 
     def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
-        """Its groups' settings as plain values, without the parameters."""
+        """Its groups' effective settings in the coming step as plain values, and their parameters by name."""
+
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        """The learning rates that the script's schedule would have set after the captured steps.
+
+        Args:
+            optimizer: The optimizer.
+            done: How many steps were captured.
+            steps: For how many further steps to tell.
+            epoch: Steps in an epoch, None where that is not known.
+
+        Returns:
+            One entry for each group of parameters; empty where there is no schedule, or where it cannot be told.
+        """
+
+    def loader_length(self, loader: Any) -> int | None:
+        """Batches that a loader's iterator yields in one epoch, None where it cannot tell."""
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         """State tensors by the id of the parameter object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,8 +20,9 @@ from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOpti
 from mindspore.graph.api import _no_grad, _pynative_executor
 from mindspore.train import serialization
 
-from parity.capture.frameworks.base import Held, Made, Origin, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
 from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 
@@ -43,6 +45,8 @@ class MindSporeAdapter:
         self._tags: dict[tuple[int, tuple[int, ...], str], tuple[int, int, Any]] = {}
         self._mode: _Mode | None = None
         self._loss: Any = None
+        self._seed = mindspore.set_seed
+        self.schedules: list[Any] = []
         self._fills: Fills | None = None
 
     @property
@@ -52,6 +56,7 @@ class MindSporeAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -65,6 +70,7 @@ class MindSporeAdapter:
         self._replace(ops.Dropout, "__call__", functools.partialmethod(dropout, self, ops.Dropout.__call__))
         self._wrap_indexing()
         self._wrap_loss_scalers()
+        wrap_declared(self)
         self._follow_initializers()
         mindspore.runtime.launch_blocking()
 
@@ -120,6 +126,9 @@ class MindSporeAdapter:
         self._replace(mindspore, "jit", jit)
         if hasattr(mindspore, "ms_function"):
             self._replace(mindspore, "ms_function", jit)
+        # Layers that are computed again in the backward pass would be seen twice; the values are the same without it.
+        self._replace(nn.Cell, "recompute", lambda *_, **__: None)
+        self._replace(mindspore, "recompute", lambda block, *args, **kwargs: block(*args, **kwargs))
 
     def _force_cpu(self) -> None:
         """Device strings for hardware that is not there run on the CPU, and a note says so."""
@@ -151,7 +160,7 @@ class MindSporeAdapter:
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
                 args, kwargs = self.session.step_arguments(args, kwargs, 0)
-            if self.is_wrapper(layer) or session.adapter is not self or not session.wants(layer):
+            if self.is_wrapper(layer) or not session.hears(self) or not session.wants(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -176,7 +185,8 @@ class MindSporeAdapter:
     def _asking(self, method: Any) -> Any:
         @functools.wraps(method)
         def wrapped(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            if not isinstance(layer, _OPTIMIZERS):
+            inside = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "mindspore"
+            if not inside and not isinstance(layer, _OPTIMIZERS):
                 self.session.parameters_asked(layer)
             return method(layer, *args, **kwargs)
 
@@ -318,7 +328,7 @@ class MindSporeAdapter:
     def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What the dispatch mode calls for every op."""
         session = self.session
-        if not session.listening:
+        if not session.following:
             return func(*args)
         name = str(func.name)
         if name in DRAWS:
@@ -330,7 +340,7 @@ class MindSporeAdapter:
                 result = (new, *result[1:]) if isinstance(result, tuple) else new
         else:
             result = func(*args)
-        found = [t for _, t in tensors_in(result, self.is_tensor)]
+        found = [] if session.light else [t for _, t in tensors_in(result, self.is_tensor)]
         if not found or name.endswith("Grad"):
             return result
         inputs = [t for _, t in tensors_in(list(args), self.is_tensor)]
@@ -341,7 +351,7 @@ class MindSporeAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        mindspore.set_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, Tensor)
@@ -448,24 +458,13 @@ class MindSporeAdapter:
         return list(optimizer.parameters)
 
     def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
-        names = (
-            "momentum",
-            "use_nesterov",
-            "nesterov",
-            "dampening",
-            "beta1",
-            "beta2",
-            "eps",
-            "loss_scale",
-            "weight_decay",
-        )
-        made = self.made(optimizer).arguments
-        settings = {k: v for k, v in made.items() if isinstance(v, (int, float, bool, str))}
-        for name in names:
-            value = getattr(optimizer, name, None)
-            if isinstance(value, (int, float, bool)):
-                settings.setdefault(name, value)
-        return [{**settings, "parameters": [self.session.parameter_name(p) for p in optimizer.parameters]}]
+        return optimizer_groups(self, optimizer)
+
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        return None
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         parameters = self.optimizer_parameters(optimizer)

@@ -13,8 +13,10 @@ import torch.utils.data.dataloader as dataloader
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from parity.capture.frameworks.base import Held, Made, Origin, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
+from parity.capture.frameworks.torch_eager import closed, wrap_eager
 from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
@@ -39,6 +41,8 @@ class TorchAdapter:
         self._undo: list[Callable[[], None]] = []
         self._epoch = 0
         self._mode: _Mode | None = None
+        self._seed = torch.manual_seed
+        self.schedules: list[Any] = []
         self._provenance: Provenance | None = None
 
     @property
@@ -48,6 +52,7 @@ class TorchAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -58,7 +63,8 @@ class TorchAdapter:
         self._wrap_loaders()
         self._follow_draws()
         self._open_functions()
-        self._replace(torch, "compile", self._not_compiled)
+        wrap_declared(self)
+        wrap_eager(self)
         torch.backends.mha.set_fastpath_enabled(False)
 
     def uninstall(self) -> None:
@@ -95,7 +101,7 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if session.adapter is not self or not session.wants(layer) or self.is_wrapper(layer):
+            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -132,7 +138,8 @@ class TorchAdapter:
             self.session.optimizer_made(self, this)
             self.push_mode()
 
-        def before(this: Any, args: Any, kwargs: Any) -> None:
+        def before(this: Any, args: Any, kwargs: Any) -> Any:
+            args, kwargs = closed(this, args, kwargs)
             parameters = self.optimizer_parameters(this)
             given = [p.grad for p in parameters]
             new = self.session.optimizer_begins(this, given)
@@ -140,6 +147,7 @@ class TorchAdapter:
                 if gradient is not old:
                     parameter.grad = gradient
             self.session.busy = True
+            return args, kwargs
 
         def after(this: Any, args: Any, kwargs: Any) -> None:
             self.session.busy = False
@@ -223,16 +231,12 @@ class TorchAdapter:
         if text not in self.session.notes:
             self.session.notes.append(text)
 
-    def _not_compiled(self, model: Any = None, **_: Any) -> Any:
-        self._note("torch.compile was not applied: the model was run eagerly")
-        return model if model is not None else (lambda function: function)
-
     # Ops ------------------------------------------------------------------------------------------------------
 
     def function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function mode calls for every op."""
         session = self.session
-        if not session.listening or func in IGNORED:
+        if not session.following or func in IGNORED:
             return func(*args, **kwargs)
         name = name_of(func)
         if name.startswith("__get") or name.startswith("__set__"):
@@ -242,6 +246,8 @@ class TorchAdapter:
         first = self.tag(args[0]) if inplace and args and torch.is_tensor(args[0]) else None
         drawn = random_call(name, func, args, kwargs, self)
         result = drawn if drawn is not None else func(*args, **kwargs)
+        if session.light:
+            return result
         if not (torch.is_tensor(result) or isinstance(result, (tuple, list))):
             return result
         inputs = [t for _, t in tensors_in([*args, kwargs] if kwargs else list(args), torch.is_tensor)]
@@ -260,7 +266,7 @@ class TorchAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -289,12 +295,12 @@ class TorchAdapter:
 
     def tag(self, tensor: Any) -> int | None:
         known = getattr(tensor, "_parity", None)
-        if known is None or known[0] != self._epoch or known[2] != tensor._version or known[3] != id(tensor):
+        if known is None or known[0] != self._epoch or known[2] != _version(tensor) or known[3] != id(tensor):
             return None
         return int(known[1])
 
     def set_tag(self, tensor: Any, tag: int) -> None:
-        tensor._parity = (self._epoch, tag, tensor._version, id(tensor))
+        tensor._parity = (self._epoch, tag, _version(tensor), id(tensor))
 
     def forget_tags(self) -> None:
         self._epoch += 1
@@ -359,6 +365,15 @@ class TorchAdapter:
             groups.append({**settings, "parameters": [self.session.parameter_name(p) for p in group["params"]]})
         return groups
 
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        try:
+            return len(loader)
+        except TypeError:
+            return None
+
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         return {
             id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
@@ -385,6 +400,14 @@ class TorchAdapter:
             with torch.no_grad():
                 for buffer, old in buffers:
                     buffer.copy_(old)
+
+
+def _version(tensor: Any) -> int:
+    """How often a tensor was changed in place; what `torch.inference_mode` makes does not know."""
+    try:
+        return int(tensor._version)
+    except RuntimeError:
+        return 0
 
 
 class _Mode(TorchFunctionMode):
