@@ -238,7 +238,7 @@ class Forcer(LayerForcing):
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
         for held in self.held:
-            if id(held.tensor) not in mine_too and held.names[0] in after:
+            if not held.buffer and id(held.tensor) not in mine_too and held.names[0] in after:
                 self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
 

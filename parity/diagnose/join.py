@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parity.diagnose.stage import Claim, Result
+from parity.diagnose.stage import HINT, Claim, Result
 from parity.document import STAGES, Cause, Finding
 
 _NUMERIC = ("structure", "forward", "loss", "backward", "optimizer", "metrics")
 _RANK = {stage: number for number, stage in enumerate(STAGES)}
 
-_SHOWS_IN: dict[str, tuple[str, ...]] = {
-    "norm-momentum": ("metrics",),
-    "learning-rate": ("optimizer",),
-    "lr-schedule": ("optimizer",),
-    "weight-decay": ("optimizer",),
-    "gradient-clipping": ("optimizer",),
-}
-"""Stages in which some kinds of difference show; all others may show anywhere."""
+_STATISTICS = {"norm-momentum"}
+"""Kinds that show in running statistics only; all others show anywhere."""
+
+_RATES = {"learning-rate", "lr-schedule", "no-update"}
+"""Kinds that are one and the same over few steps."""
 
 _PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
 """Findings of structure that a declared difference explains."""
@@ -46,6 +43,7 @@ def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding
     claims = {id(result.findings[n]): claim for result in results for n, claim in result.claims.items()}
     echoes = {id(f): [m for m in measured if _same(f, m) or _claimed(claims.get(id(f)), m)] for f in declared}
     gone = {id(m) for found in echoes.values() for m in found}
+    declared = [f for f in declared if echoes[id(f)] or f.severity != HINT]
     for finding in declared:
         if echoes[id(finding)]:
             _take_over(finding, echoes[id(finding)])
@@ -55,7 +53,7 @@ def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding
 
 def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     worst = next((e for e in echoes if e.severity == "fault"), echoes[0])
-    if worst.severity == "fault":
+    if worst.severity == "fault" or finding.severity == HINT:
         finding.severity, finding.status = "fault", "introduced"
     finding.step = worst.step
     finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
@@ -88,10 +86,17 @@ def _same(declared: Finding, measured: Finding) -> bool:
         return True
     if measured.stage == "structure" and declared.kind not in _PARAMETERS.get(measured.kind, ()):
         return False
-    if measured.stage not in _SHOWS_IN.get(declared.kind, _NUMERIC):
+    if declared.kind in _STATISTICS and measured.stage != "metrics":
+        return False
+    if measured.stage == "optimizer" and not _same_rule(declared.kind, measured.kind):
         return False
     path, other = declared.candidate.path, measured.candidate.path
     return bool(path) and path in (other, other.rpartition(".")[0] if measured.stage == "backward" else other)
+
+
+def _same_rule(declared: str, measured: str) -> bool:
+    """Whether a difference in an optimizer's updates, where it is explained, is that of a setting."""
+    return measured in ("unexplained", declared) or {declared, measured} <= _RATES
 
 
 def _grouped(findings: list[Finding]) -> list[Finding]:
