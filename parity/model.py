@@ -163,8 +163,25 @@ class BufferEvent(msgspec.Struct, tag="buffer"):
     values: dict[str, TensorRef]
 
 
+class InitialEvent(msgspec.Struct, tag="initial"):
+    """Where a parameter's initial values came from, written only where something was seen of it.
+
+    `random` tells that they were drawn, `law` by what, at which line; `loaded` that they came from a checkpoint.
+    `values` are float32 [draws, elements]: the elements that `parity.sample.spread` chooses, drawn that often.
+    """
+
+    name: str
+    random: bool
+    law: str
+    file: str | None
+    line: int | None
+    loaded: bool
+    values: TensorRef | None
+
+
 Event = (
     TensorEvent
+    | InitialEvent
     | CallEvent
     | OpEvent
     | SourceEvent

@@ -27,12 +27,13 @@ class Forcer(LayerForcing):
     """Forces the whole training step."""
 
     def _on_model(self) -> None:
+        from parity.capture.frameworks.torch_force import double, no_autocast
+
         self.busy = True
         if self.double:
             for root in self.roots:
-                root.double()
+                double(root)
             self._refresh_buffers()
-        from parity.capture.frameworks.torch_force import no_autocast
 
         self._undo.append(no_autocast())
         known = {p.name: p.ref for p in self.candidate.trace.parameters if p.ref is not None}
@@ -343,7 +344,7 @@ class Forcer(LayerForcing):
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
-        self._op = self._drawn = self._optimizers_seen = 0
+        self._op = self._drawn = self._optimizers_seen = self._roots_seen = 0
         self._n.clear()
         self._rough.clear()
         self._slack.clear()

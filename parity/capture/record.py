@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from parity.capture.frameworks.base import Made, tensors_in
+from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
 from parity.model import (
@@ -40,11 +42,15 @@ class Recorder(Session):
         writer: The open trace.
         source: Which files are the script's own.
         steps: Training steps to record.
+        inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
 
-    def __init__(self, writer: TraceWriter, source: Source, steps: int, stop: bool = True) -> None:
-        super().__init__(source, steps, stop)
+    initials = True
+
+    def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
+        super().__init__(source, steps, inference=inference)
         self.writer = writer
+        self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
@@ -147,6 +153,7 @@ class Recorder(Session):
             info.ref = info.own = self.store(held.tensor)
             info.dtype = info.ref.dtype
             self.parameters.append(info)
+        record_initials(self.adapter, self.held, self.writer)
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:
@@ -233,7 +240,7 @@ class Recorder(Session):
 
     def _on_batch(self, loader: Any, batch: Any) -> Any:
         tensors = self._tensors(batch)
-        if tensors and self.optimizers:
+        if tensors and (self.optimizers or self.inference):
             self.busy = True
             length = self.adapter.loader_length(loader)
             if length is not None:
@@ -350,6 +357,10 @@ class Recorder(Session):
         self._randoms = 0
         self.busy = False
         self.save_layers()
+
+    def _on_step_done(self) -> None:
+        if self.on_step is not None:
+            self.on_step()
 
     def save_layers(self) -> None:
         """Writes the tree as far as it is known: every layer of the model, called or not."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import sysconfig
 from collections import defaultdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+_TRAINS = re.compile(
+    rb"optim|backward|TrainOneStep|Trainer|GradOperation|value_and_grad|\b(?:grad|vjp|jvp)\(|\.fit\(|\.train\((?!\s*False)"
+)
+"""Words without which a script trains nothing."""
 
 
 class Source:
@@ -19,7 +25,8 @@ class Source:
     """
 
     def __init__(self, script: Path) -> None:
-        self.folder = script.resolve().parent
+        self.script = script.resolve()
+        self.folder = self.script.parent
         self._own: dict[str, str | None] = {}
         self._texts: dict[str, dict[tuple[int, str], list[str]]] = {}
         self._outside = {Path(p).resolve() for key, p in sysconfig.get_paths().items() if "lib" in key}
@@ -38,6 +45,11 @@ class Source:
                 name = str(path.relative_to(self.folder))
         self._own[filename] = name
         return name
+
+    def trains(self) -> bool:
+        """Whether the script, or a module of its own that is loaded by now, speaks of training at all."""
+        files = {str(self.script), *(str(getattr(module, "__file__", "")) for module in [*sys.modules.values()])}
+        return any(_TRAINS.search(Path(f).read_bytes()) for f in files if self.own(f) is not None and Path(f).is_file())
 
     def here(self) -> tuple[str | None, int | None]:
         """File and line of the innermost frame in the script's own files."""

@@ -65,12 +65,20 @@ class Synchroniser(Recorder):
         steps: Training steps to record.
         reference: The reference's trace.
         free: Only pair the parameters; the candidate keeps its own weights, batches and draws.
+        inference: Whether a step is a call of the model that nothing is learned from.
     """
 
     def __init__(
-        self, writer: TraceWriter, source: Source, steps: int, reference: Trace, *, free: bool = False
+        self,
+        writer: TraceWriter,
+        source: Source,
+        steps: int,
+        reference: Trace,
+        *,
+        free: bool = False,
+        inference: bool = False,
     ) -> None:
-        super().__init__(writer, source, steps)
+        super().__init__(writer, source, steps, inference)
         self.reference = reference
         self.free = free
         self.mapping: dict[str, Any] | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
-from parity.diagnose import environment, hyperparameters, structure
+from parity.diagnose import environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -20,6 +20,7 @@ _JUDGES: dict[str, Callable[[Context], Result]] = {
     "environment": environment.judge,
     "hyperparameters": hyperparameters.judge,
     "structure": structure.judge,
+    "initialization": initialization.judge,
 }
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
@@ -43,7 +44,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
     findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
     findings, folded = joined(list(results.values()), findings)
-    findings += _step_count(reference, candidate)
+    findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +18,26 @@ class Held(NamedTuple):
     role: str
     trainable: bool
     buffer: bool
+
+
+class Origin(NamedTuple):
+    """Where a parameter's values came from.
+
+    Attributes:
+        key: Equal for parameters that are filled in the same way; None for values that were not drawn at random.
+        draw: Makes fresh values; gives None where that cannot be done.
+        law: What filled it, in the framework's words.
+        file: The script's own file that called for it.
+        line: The line in it.
+        loaded: Whether the values came from a checkpoint.
+    """
+
+    key: Hashable | None = None
+    draw: Callable[[], np.ndarray | None] | None = None
+    law: str = ""
+    file: str | None = None
+    line: int | None = None
+    loaded: bool = False
 
 
 class Made(NamedTuple):
@@ -56,6 +77,9 @@ class Adapter(Protocol):
 
     def uninstall(self) -> None:
         """Takes all instrumentation back."""
+
+    def push_mode(self) -> None:
+        """Starts to tell functional ops; idempotent."""
 
     def seed(self, seed: int) -> None:
         """Seeds the framework's generators."""
@@ -141,6 +165,12 @@ class Adapter(Protocol):
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         """State tensors by the id of the parameter object."""
+
+    def origin(self, tensor: Any) -> Origin | None:
+        """Where a parameter's initial values came from; None where nothing was seen of it."""
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """In here initial values can be drawn again, and the random generators are left as they were."""
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         """Runs a forward pass that leaves no trace: no gradient, buffers restored."""

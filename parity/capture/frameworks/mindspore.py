@@ -6,6 +6,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import mindspore
@@ -14,12 +15,15 @@ import mindspore.dataset.engine.iterators as iterators
 import mindspore.ops.composite.base as composite
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import Initializer
 from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOptimizer
 from mindspore.graph.api import _no_grad, _pynative_executor
+from mindspore.train import serialization
 
-from parity.capture.frameworks.base import Held, Made, Planned, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
+from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
@@ -43,6 +47,7 @@ class MindSporeAdapter:
         self._loss: Any = None
         self._seed = mindspore.set_seed
         self.schedules: list[Any] = []
+        self._fills: Fills | None = None
 
     @property
     def version(self) -> str:
@@ -66,6 +71,7 @@ class MindSporeAdapter:
         self._wrap_indexing()
         self._wrap_loss_scalers()
         wrap_declared(self)
+        self._follow_initializers()
         mindspore.runtime.launch_blocking()
 
     def uninstall(self) -> None:
@@ -151,7 +157,7 @@ class MindSporeAdapter:
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
                 args, kwargs = self.session.step_arguments(args, kwargs, 0)
-            if self.is_wrapper(layer) or session.adapter is not self or not session.wants(layer):
+            if self.is_wrapper(layer) or not session.hears(self) or not session.wants(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -281,6 +287,28 @@ class MindSporeAdapter:
             kind = getattr(mindspore.amp, name, None)
             if kind is not None:
                 self._replace(kind, "__init__", self._scaling(kind.__init__))
+
+    def _follow_initializers(self) -> None:
+        """Remembers what initializers and checkpoints put into parameters."""
+        if not self.session.initials:
+            return
+        fills = self._fills = Fills(self.session.source.here)
+        self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
+        for name in NUMPY:
+            self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        load = mindspore.load_param_into_net
+
+        @functools.wraps(load)
+        def wrapped(net: Any, parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            result = load(net, parameters, *args, **kwargs)
+            missing = result[0] if isinstance(result, tuple) and result else result
+            known = [p for p in net.get_parameters() if p.name in parameters and p.name not in (missing or ())]
+            fills.loaded(known)
+            return result
+
+        for owner in (mindspore, mindspore.train, serialization):
+            if hasattr(owner, "load_param_into_net"):
+                self._replace(owner, "load_param_into_net", wrapped)
 
     def _scaling(self, init: Any) -> Any:
         @functools.wraps(init)
@@ -447,6 +475,12 @@ class MindSporeAdapter:
             for parameter, state in zip(parameters, values, strict=True):
                 found[id(parameter)][key] = state
         return found
+
+    def origin(self, tensor: Any) -> Origin | None:
+        return self._fills.origin(tensor, self.read(tensor)[0]) if self._fills is not None else None
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return self._fills.again() if self._fills is not None else nullcontext()
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         kept = [(p, p.asnumpy().copy()) for p in layer.get_parameters() if not p.requires_grad]

@@ -39,6 +39,12 @@ def put(x: Any, values: np.ndarray, arrived: Callable[[Any], Any] | None = None)
     return _Boundary.apply(x, values, arrived)
 
 
+def double(root: Any) -> None:
+    """Takes a model to float64, also where the script calls it in inference mode."""
+    with torch.inference_mode(False):
+        root.double()
+
+
 def promote(args: Any, kwargs: Any, name: str) -> tuple[Any, Any]:
     """Arguments of an op with low-precision tensors and dtypes lifted to float64 where a float64 tensor takes part.
 
