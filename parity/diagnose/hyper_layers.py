@@ -9,7 +9,7 @@ from typing import Any
 from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.pairing import LayerPair, layer_pairs, losses
 from parity.diagnose.provenance import origin, rewritten, tidy
-from parity.diagnose.stage import Context
+from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
 from parity.mapping import ABSENT
 from parity.model import CallEvent, LayerInfo
@@ -84,7 +84,7 @@ def _compared(
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
-            kind, "hyperparameters", "fault" if kind in _UNSEEN else "warning", "introduced", None, None,
+            kind, "hyperparameters", _severity(kind, item.missing), "introduced", None, None,
             Place(r.path, r.file, r.line, values[0]), Place(c.path, c.file, c.line, values[1]),
             None, None, None, message, cause,
         )  # fmt: skip
@@ -92,6 +92,13 @@ def _compared(
             finding.fix = rewritten(c.code, list(c.arguments), item.fix)
         findings.append(finding)
     return findings
+
+
+def _severity(kind: str, one_sided: bool) -> str:
+    """An argument that only one side has may be made up for by code around the layer."""
+    if one_sided:
+        return HINT
+    return "fault" if kind in _UNSEEN else "warning"
 
 
 def _chosen(layer: LayerInfo, name: str | None) -> str | None:

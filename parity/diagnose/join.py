@@ -10,6 +10,9 @@ from parity.document import STAGES, Cause, Finding
 _NUMERIC = ("structure", "forward", "loss", "backward", "optimizer", "metrics")
 _RANK = {stage: number for number, stage in enumerate(STAGES)}
 
+_DECLARING = ("environment", "hyperparameters", "structure")
+"""Stages whose findings can be why something diverges: initial values and batches are the reference's own."""
+
 _STATISTICS = {"norm-momentum"}
 """Kinds that show in running statistics only; all others show anywhere."""
 
@@ -81,6 +84,8 @@ def _same(declared: Finding, measured: Finding) -> bool:
     if measured.stage not in _NUMERIC or measured.severity == "note" or measured.status == "propagated":
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
+        return False
+    if declared.stage not in _DECLARING:
         return False
     if declared.kind == measured.kind == "precision":
         return True
