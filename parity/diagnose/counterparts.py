@@ -61,11 +61,19 @@ class Counterparts:
         else:
             entry = self._entry(reference, candidate, theirs)
             found = mapping.compare(entry, mine, theirs, shape) if entry is not None else []
-        return [item for item in found if item.equal is False and item.parameter.reference not in _WITHOUT_EFFECT]
+        return [item for item in found if item.equal is False and _matters(item.parameter)]
 
     def _entry(self, reference: str, candidate: str, arguments: Arguments | None = None) -> Entry | None:
         entry = mapping.lookup(reference, candidate, arguments) if self.mapped else None
         return entry if entry is not None and entry.kind in _CLASSES else None
+
+
+def _matters(parameter: Parameter) -> bool:
+    """Whether a parameter has to do with what is computed, and not with initial values."""
+    name = parameter.candidate or ""
+    if name.endswith("_init") or name == "embedding_table" or parameter.transform == "initializer":
+        return False
+    return parameter.reference not in _WITHOUT_EFFECT
 
 
 def _by_name(mine: Arguments, theirs: Arguments) -> list[Compared]:
