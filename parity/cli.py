@@ -77,6 +77,7 @@ def _running(function: F) -> F:
 @click.option("--strict", is_flag=True, help="Make warnings faults.")
 @click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol.")
 @click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol.")
+@click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
 @click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
 @click.option("--candidate-python", metavar="PYTHON", help="Interpreter of the candidate.")
@@ -114,7 +115,7 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
     }
     timeout = number("--timeout", given["timeout"], positive=True)
     keep = Path(given["keep"]) if given["keep"] else None
-    request = Request(sides["reference"], sides["candidate"], options, timeout, keep)
+    request = Request(sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"])
     outputs = [output_file(name) for name in given["outputs"]]
     return lambda: _compare(request, outputs, given["form"], given["verbose"])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -13,6 +11,7 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
+    `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
     """
 
     kind: str
@@ -23,4 +22,4 @@ class Job(msgspec.Struct):
     reference: str | None = None
     candidate: str | None = None
     side: str = "reference"
-    environment: dict[str, Any] = {}
+    inputs: bool = False
