@@ -15,7 +15,18 @@ FILES = sorted((ROOT / "parity").rglob("*.py"))
 FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
-COMMON = {"trace", "mapping", "entries", "conventions", "transforms", "sample", "tolerance", "document", "options", "measured"}
+COMMON = {
+    "trace",
+    "mapping",
+    "entries",
+    "conventions",
+    "transforms",
+    "sample",
+    "tolerance",
+    "document",
+    "options",
+    "measured",
+}
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
 TOP = {"pipeline", "cli", "tables", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
 
