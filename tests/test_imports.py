@@ -16,9 +16,17 @@ FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
 COMMON = {
-    "trace", "mapping", "entries", "conventions", "transforms", "sample", "tolerance", "document", "options",
+    "trace",
+    "mapping",
+    "entries",
+    "conventions",
+    "transforms",
+    "sample",
+    "tolerance",
+    "document",
+    "options",
     "measured",
-}  # fmt: skip
+}
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
 TOP = {"pipeline", "cli", "tables", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
 

@@ -39,7 +39,8 @@ class Counterparts:
         """The counterparts of a class, where the candidate's class is a known one and not among them."""
         if self.same:
             return [reference] if reference != candidate else []
-        if not self.mapped or not mapping.find(candidate) or self.known(reference, candidate):
+        same = reference.lower() == candidate.lower()
+        if same or not self.mapped or not mapping.find(candidate) or self.known(reference, candidate):
             return []
         known = [entry for entry in mapping.counterparts(reference) if entry.kind in _CLASSES]
         return [entry.candidate for entry in known if entry.candidate]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.pairing import LayerPair, layer_pairs, losses
+from parity.diagnose.pairing import LayerPair, kind_of_layer, layer_pairs, losses
 from parity.diagnose.provenance import origin, rewritten, tidy
 from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
@@ -33,9 +33,14 @@ def compared_layers(context: Context) -> tuple[list[Finding], int]:
     """
     counterparts = Counterparts(context.reference, context.candidate)
     pairs = layer_pairs(context.reference, context.candidate, counterparts.known)
-    shapes = _input_shapes(context.reference)
-    found = [_compared(pair, counterparts, context, shapes.get(pair.reference.path)) for pair in pairs]
-    return [finding for findings in found for finding in findings], len(pairs)
+    shapes = _input_shapes(context.reference), _input_shapes(context.candidate)
+    findings: list[Finding] = []
+    for pair in pairs:
+        mine, theirs = shapes[0].get(pair.reference.path), shapes[1].get(pair.candidate.path)
+        padded_before = mine is not None and theirs is not None and sorted(mine) != sorted(theirs)
+        found = _compared(pair, counterparts, context, mine)
+        findings += [f for f in found if f.kind != "padding" or not padded_before]
+    return findings, len(pairs)
 
 
 def compared_losses(context: Context) -> tuple[list[Finding], int]:
@@ -81,6 +86,9 @@ def _compared(
         mine = _part(r, name, item.reference, context.reference.meta.framework)
         theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
         values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
+        if _chosen(c, other) == "keep_prob":
+            values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
+            theirs += f", which drops {values[1]}"
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
@@ -125,7 +133,8 @@ def _at(layer: LayerInfo) -> str:
 def _other_class(pair: LayerPair, others: list[str]) -> list[Finding]:
     """Two library classes that are known, but not as counterparts of each other."""
     r, c = pair
-    if not others:
+    kinds = kind_of_layer(r.type), kind_of_layer(c.type)
+    if not others or kinds[0] != kinds[1] or kinds[0] not in ("activation", "pooling", "normalisation"):
         return []
     message = f"{_at(c)} is a {c.type}, where {_at(r)} is a {r.type}"
     cause = Cause(f"{c.type} is no counterpart of {r.type}", 0.9)

@@ -78,7 +78,7 @@ class Worker:
             line = self._line(process)
         except (BrokenPipeError, EOFError):
             code = process.wait()
-            self._process = None
+            self.close()
             return Outcome(task, [f"the worker died: {'signal' if code < 0 else 'exit code'} {abs(code)}"]), False
         except TimeoutError:
             self.close()
@@ -87,7 +87,9 @@ class Worker:
         return Outcome(task, problems), raised
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
             environment: dict[str, str] = {
                 "GLOG_v": "4", "PYTHONWARNINGS": "ignore", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1",
                 "OMP_WAIT_POLICY": "passive", **os.environ,

@@ -38,20 +38,21 @@ class Sides:
 
     def problems(self, entry: Entry, proof: Proof) -> list[str]:
         """What one proof says against the entry; nothing where it holds."""
-        if proof.expect == "crashes" or (entry.cpu == "crashes" and proof.candidate_code is None):
+        missing = entry.cpu if proof.candidate_code is None else None
+        if proof.expect == "crashes" or missing == "crashes":
             return []
         try:
             found = self._compared(entry, proof)
         except Fails as failure:
             self.raised |= failure.side == "candidate"
-            expected = proof.expect == "raises" or (entry.cpu is not None and proof.expect == "equal")
+            expected = proof.expect == "raises" or (missing is not None and proof.expect == "equal")
             if failure.side == "candidate" and expected:
                 return []
             return [str(failure)]
         if proof.expect == "raises":
             return ["the candidate was expected to raise and runs"]
-        if entry.cpu is not None and proof.expect == "equal":
-            return [f"marked cpu = {entry.cpu!r}, but it runs" + (f"; {found[0]}" if found else " and agrees")]
+        if missing is not None and proof.expect == "equal":
+            return [f"marked cpu = {missing!r}, but it runs" + (f"; {found[0]}" if found else " and agrees")]
         if proof.expect == "differs":
             return [] if found else ["expected to differ, and is equal"]
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ from parity.entries import ABSENT, Entry
 
 _EMPTY = inspect.Parameter.empty
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+_OF_EVERY_CELL = ("auto_prefix", "flags")
 
 
 class Missing(Exception):
@@ -50,7 +52,7 @@ def parameters(found: Any) -> list[tuple[str, Any]] | None:
     listed = list(signature.parameters.values())
     if inspect.isclass(found):
         listed = listed[1:]
-    named = [p for p in listed if p.kind not in _OPEN]
+    named = [p for p in listed if p.kind not in _OPEN and p.name not in _OF_EVERY_CELL]
     if not named and listed:
         return None
     return [(p.name, ABSENT if p.default is _EMPTY else p.default) for p in named]
@@ -89,6 +91,8 @@ def problems(entry: Entry, side: str) -> Iterator[str]:
         side: `reference` or `candidate`.
     """
     name = getattr(entry, side)
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        return  # torchvision and the like: nothing is there to hold the entry against
     try:
         found = resolve(name)
     except Missing:
