@@ -17,7 +17,9 @@ from parity.trace import Trace
 _FORWARD = ("input", "output", "root", "loss")
 
 
-def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[Finding]:
+def findings_of(
+    judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace, behind: dict[int, set[str]] | None = None
+) -> list[Finding]:
     """All findings of a forced run.
 
     Args:
@@ -25,7 +27,9 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
         forced: The forced run.
         reference: The reference's trace.
         candidate: The candidate's trace.
+        behind: Takes for findings, by `id`, the library layers of the reference that a diverging gradient came through.
     """
+    behind = {} if behind is None else behind
     flow = Flow(forced, candidate)
     mine, theirs = Names(reference), Names(candidate)
     found: dict[object, Finding] = {}
@@ -43,6 +47,9 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
     for item in flagged:
         if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
+            if item.record.kind == "gradient":
+                passed = flow.ahead(_forced_tag(item, flow))
+                behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
     findings = untied(list(found.values()), reference, candidate)

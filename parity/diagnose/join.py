@@ -28,7 +28,9 @@ _MODED = ("dropout", "batch_norm", "batchnorm")
 """Ops that compute something else in training, wherever they stand."""
 
 
-def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding], list[Finding]]:
+def joined(
+    results: list[Result], measured: list[Finding], behind: dict[int, set[str]] | None = None
+) -> tuple[list[Finding], list[Finding]]:
     """Folds measured divergences into the declared differences at the same layers.
 
     A declared difference at a layer, a loss or an optimizer where something diverges becomes a fault, takes over the
@@ -38,13 +40,20 @@ def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding
     Args:
         results: The stages before `forward`: arguments, structure.
         measured: Findings of the forced run.
+        behind: For some of them, by `id`, the reference's layers that a diverging gradient came through.
 
     Returns:
         What is left of both, and the measured ones that went.
     """
     declared = [f for result in results for f in result.findings]
     claims = {id(result.findings[n]): claim for result in results for n, claim in result.claims.items()}
-    echoes = {id(f): [m for m in measured if _same(f, m) or _claimed(claims.get(id(f)), m)] for f in declared}
+    echoes = {
+        id(f): [
+            m for m in measured
+            if _same(f, m) or _claimed(claims.get(id(f)), m) or _through(f, (behind or {}).get(id(m), set()))
+        ]
+        for f in declared
+    }  # fmt: skip
     gone = {id(m) for found in echoes.values() for m in found}
     declared = [f for f in declared if echoes[id(f)] or f.severity != HINT]
     for finding in declared:
@@ -63,6 +72,13 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)
     finding.cause.evidence = "; ".join(filter(None, (finding.cause.evidence, *(e.message for e in echoes[:2]))))
+
+
+def _through(declared: Finding, layers: set[str]) -> bool:
+    """Whether a gradient came through a layer that was declared differently."""
+    place = declared.reference
+    numeric = declared.stage == "hyperparameters" and declared.kind not in _STATISTICS
+    return numeric and place is not None and place.path in layers
 
 
 def _claimed(claim: Claim | None, measured: Finding) -> bool:
