@@ -33,7 +33,7 @@ from parity.model import (
 from parity.trace import TraceWriter
 
 PLANNED = 2000
-"""Steps after the captured ones for which learning rates are noted."""
+"""Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
 
 class Recorder(Session):
@@ -108,7 +108,8 @@ class Recorder(Session):
         length, batches = self.facts.get("batches_per_epoch"), self._batches
         epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
         for index, optimizer in enumerate(self.optimizers):
-            for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
+            steps = max(100, PLANNED // max(1, len(self.adapter.optimizer_groups(optimizer))))
+            for plan in self.adapter.planned_rates(optimizer, self.step, steps, epoch):
                 made = plan.made
                 arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
                 name = self._optimizer_names.get(index, "optimizer")

@@ -43,8 +43,9 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
-    findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
-    findings, folded = joined(list(results.values()), findings)
+    behind: dict[int, set[str]] = {}
+    findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate, behind)
+    findings, folded = joined(list(results.values()), findings, behind)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
     trained, curve = judge_training(context, faults) if "training" in chosen else ([], None)
