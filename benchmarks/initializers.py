@@ -22,7 +22,7 @@ import torch
 from mindspore.common import initializer as ms
 
 from parity.capture.frameworks.mindspore_initial import Fills
-from parity.capture.frameworks.torch_initial import Provenance, drawing
+from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.diagnose.distributions import Sample, difference, holm, sample_of
 from parity.diagnose.initialization import LEVEL
 
@@ -33,9 +33,14 @@ def torch_sample(make: Any, seed: int, values: int = VALUES) -> Sample:
     """Draws what `make()`, a parameter, is filled with."""
     torch.manual_seed(seed)
     provenance = Provenance(lambda: (None, None))
+    whole = {name: getattr(torch.nn.init, name) for name in WHOLE}
     provenance.start()
+    for name, function in whole.items():
+        setattr(torch.nn.init, name, provenance.filling(function))
     parameter = make()
     provenance.stop()
+    for name, function in whole.items():
+        setattr(torch.nn.init, name, function)
     origin = provenance.origin(parameter)
     assert origin is not None and origin.draw is not None
     with drawing():
@@ -90,7 +95,7 @@ def alike() -> list[tuple[str, Any, Any]]:
         ("xavier", _filled(init.xavier_uniform_, 24, 48), _parameter(ms.XavierUniform(), 24, 48)),
         ("kaiming", _filled(lambda p: init.kaiming_normal_(p, nonlinearity="relu"), 16, 8, 3, 3),
          _parameter(ms.HeNormal(nonlinearity="relu"), 16, 8, 3, 3)),
-        ("orthogonal", _filled(init.orthogonal_, 32, 32), _parameter(ms.Orthogonal(), 32, 32)),
+        ("orthogonal", _filled(lambda p: init.orthogonal_(p), 32, 32), _parameter(ms.Orthogonal(), 32, 32)),
         ("LSTM", lambda: nn.LSTM(8, 12).weight_ih_l0, _parameter(ms.Uniform(12**-0.5), 48, 8)),
     ]  # fmt: skip
 

@@ -8,6 +8,9 @@ import msgspec
 
 SCHEMA = 1
 
+EVALUATION = -2
+"""The step of what is called once more in evaluation mode, after the last step."""
+
 
 class TensorRef(msgspec.Struct, frozen=True, array_like=True):
     """A tensor by its content: the digest names it in `tensors/`."""
@@ -282,6 +285,7 @@ class Meta(msgspec.Struct):
     complete: bool = False
     stopped: bool = False
     inference: bool = False
+    evaluated: bool = False
     device: str = "cpu"
     seeds: dict[str, Any] = {}
     environment: dict[str, Any] = {}

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from parity.errors import TraceError
-from parity.model import SCHEMA, Event, Layers, LossEvent, Meta, TensorEvent, TensorRef
+from parity.model import EVALUATION, SCHEMA, Event, Layers, LossEvent, Meta, TensorEvent, TensorRef
 
 FLUSH_BYTES = 64 * 2**20
 """Tensors are gathered to this many bytes before a file of them is written."""
@@ -239,8 +239,15 @@ class Trace:
         )
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
-        """The records of one kind, in the order in which they were written."""
-        return [e for e in self.events if isinstance(e, kind) and (step is None or e.step == step)]
+        """The records of one kind, in the order in which they were written: of one step, or of all of training."""
+        found = [e for e in self.events if isinstance(e, kind)]
+        if step is None:
+            return [e for e in found if getattr(e, "step", 0) != EVALUATION]
+        return [e for e in found if e.step == step]
+
+    def every(self, kind: type[Any]) -> list[Any]:
+        """The same of training and of evaluation mode."""
+        return [e for e in self.events if isinstance(e, kind)]
 
 
 def loss_curve(trace: Trace) -> list[float]:

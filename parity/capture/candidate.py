@@ -81,7 +81,7 @@ class Candidate:
         own = by_root([layer.path for layer in reference.layers if layer.root], reference.parameters)
         pairs = pair_roots(own, by_root(list(roots.values()), trace.parameters))
         self.root_calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
-        for call in sorted(trace.of(CallEvent), key=lambda c: c.id):
+        for call in sorted(trace.every(CallEvent), key=lambda c: c.id):
             if any(start <= call.id <= end for start, end in idle):
                 continue
             if call.path or call.layer in roots:
@@ -90,7 +90,7 @@ class Candidate:
                 for root in [pairs[roots[call.layer]]] if roots[call.layer] in pairs else own:
                     self.root_calls[(call.step, root)].append(call)
         self.ops: dict[int, list[OpEvent]] = defaultdict(list)
-        for op in trace.of(OpEvent):
+        for op in trace.every(OpEvent):
             if not any(start <= op.id <= end for start, end in idle):
                 self.ops[op.step].append(op)
         self.gradients = {(g.step, g.call, g.item): g.ref for g in trace.of(GradEvent)}
@@ -101,10 +101,10 @@ class Candidate:
         self.optimizers: dict[int, list[OptimizerEvent]] = defaultdict(list)
         for event in trace.of(OptimizerEvent):
             self.optimizers[event.step].append(event)
-        self.buffers = {e.step: e.values for e in trace.of(BufferEvent)}
+        self.buffers = {e.step: e.values for e in trace.every(BufferEvent)}
         self.targets = self._targets(reference)
         self.containers = self._containers(reference)
-        self._reference_calls = {(c.step, c.path, c.call): c for c in reference.of(CallEvent)}
+        self._reference_calls = {(c.step, c.path, c.call): c for c in reference.every(CallEvent)}
         self._by_output: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         for calls in self.calls.values():
             for call in calls:
@@ -115,7 +115,7 @@ class Candidate:
         self._reference = reference
         self._treatments: dict[tuple[bool, int], float | None] = {}
         self._units: dict[int, float] = {}
-        for op in trace.of(OpEvent):
+        for op in trace.every(OpEvent):
             if op.parent is not None:
                 for item in op.outputs:
                     if item.ref.dtype in UNITS:
@@ -189,6 +189,10 @@ class Candidate:
         if mine == "attention" or "attention" in theirs:
             return False
         return not _nested(path, self.reference_types) and not any(_nested(p, self.types) for p in target.paths)
+
+    def evaluated(self, steps: int) -> bool:
+        """Whether its model was called in evaluation mode after just so many steps."""
+        return bool(self.trace.meta.evaluated) and self.trace.meta.steps == steps
 
     def array(self, ref: TensorRef) -> np.ndarray:
         """A tensor's values."""

@@ -11,6 +11,7 @@ from parity.align.values import Index, distance, rms
 from parity.capture.candidate import own_scale
 from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
+from parity.capture.running import name_update
 from parity.capture.store import Key
 from parity.measured import Measured
 
@@ -320,18 +321,37 @@ class Forcer(LayerForcing):
                     self.adapter.assign(tensor, self._moved(theirs, 2.0**-24))
         return found
 
+    def _buffers_before(self) -> dict[str, np.ndarray]:
+        """The candidate's buffers before this step, by the reference's names; empty in the other passes."""
+        if self.kind != "float64" or self.evaluating:
+            return {}
+        known = self.candidate.buffers.get(self.step - 1)
+        if known is None and self.step == 0:
+            known = {p.name: p.ref for p in self.candidate.trace.parameters if p.buffer and p.ref is not None}
+        return to_reference(self.candidate.mapping, self.candidate.arrays(known or {}), self._shapes())
+
+    def _momentum(self, path: str) -> Any:
+        """The momentum of the normalization at a path."""
+        layer = next((layer for layer in self._kept if self._paths.get(id(layer)) == path), None)
+        return getattr(layer, "momentum", None)
+
     def _on_step_end(self) -> None:
         self.busy = True
         values = self.candidate.buffers.get(self.step)
         if values:
             theirs = to_reference(self.candidate.mapping, self.candidate.arrays(values), self._shapes())
+            before = self._buffers_before()
             for held in self.held:
                 other = theirs.get(held.names[0])
                 if held.buffer and other is not None and held.tensor.is_floating_point():
                     key: Key = (self.step, "buffer", held.names[0], 0, "")
                     candidate, _ = self._owner(held)
-                    record = self.measure(key, "metrics", self._read(held.tensor), other, candidate=candidate)
+                    mine = self._read(held.tensor)
+                    record = self.measure(key, "metrics", mine, other, candidate=candidate)
                     if record is not None and self.kind == "float64":
+                        old = before.get(held.names[0])
+                        if old is not None and old.shape == mine.shape == other.shape:
+                            name_update(record, old, mine, other, self._momentum(held.owner))
                         record.n = max([1, *(o.reduction for o in self._step_ops if o.path == held.owner)])
                     self.adapter.assign(held.tensor, self._moved(other, 2.0**-24))
         if self.kind == "float64":

@@ -56,10 +56,11 @@ def run_forced(job: Job, frameworks: Any) -> int:
         )
         session.sampled = None if job.sampled is None else frozenset(job.sampled)
         session.inference = reference.meta.inference
+        session.evaluates = candidate.evaluated(job.steps)
         frameworks.follow(session)
         with runner.silence():
             outcome = runner.run_script(Path(job.script), job.args, frameworks.seeders())
-        session.script_ended()
+        session.script_ended(outcome.kind == "ended")
         session.finish()
         if outcome.kind == "failed" and session.step < 1:
             if kind == "float64" and base == "float64":

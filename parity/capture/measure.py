@@ -82,7 +82,7 @@ class Measuring(Session):
         self.paired: dict[str, str] = {}
         self._generator = np.random.default_rng([7, len(store.layouts), hash(kind) & 0xFFFF, id(self) & 0xFFFF])
         self._draws: dict[int, list[RandomEvent]] = {}
-        for event in reference.of(RandomEvent):
+        for event in reference.every(RandomEvent):
             self._draws.setdefault(event.step, []).append(event)
         self._drawn = 0
         self._idle = {(step, number) for step, calls in idle_passes(reference).items() for number, _ in calls}
@@ -139,6 +139,7 @@ class Measuring(Session):
                 record.probe = max(record.probe, own)
             return record
         step, kind, path, call, item = key
+        stage = "metrics" if self.evaluating else stage
         wide, theirs = np.asarray(mine, np.float64), np.asarray(other, np.float64)
         record = Measured(
             step, stage, kind, path, call, item, candidate, event, unit=unit, tag=tag, n=self._n.get(tag, 1)

@@ -188,7 +188,7 @@ class Recorder(Session):
         origin = f"argument of {frame.path or 'the model'}"
         inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]
         frame.data = CallEvent(
-            frame.id, self.step, "train", frame.path, self.layer_id(frame.layer), frame.call, -1,
+            frame.id, self.step, self.phase, frame.path, self.layer_id(frame.layer), frame.call, -1,
             frame.parent.id if frame.parent else None, frame.training, inputs,
         )  # fmt: skip
         self.busy = False
@@ -239,7 +239,8 @@ class Recorder(Session):
         if self._first is not None and read:
             read[0] = Item("", self._first, self._refs[self._first])
         event = OpEvent(
-            next(self._ids), self.step, "train", name, self.stack[-1].id if self.stack else None, self.here, file, line,
+            next(self._ids), self.step, self.phase, name, self.stack[-1].id if self.stack else None, self.here,
+            file, line,
             [item.vid for item in read], [item.ref.shape for item in read], parameters,
             [self.fresh(place, t) for place, t in self._tensors(outputs)], view, reduction,
         )  # fmt: skip

@@ -69,6 +69,7 @@ class _Run:
         else:
             self.recorder = Recorder(self.writer, source, steps, inference)
         self.recorder.on_step = self._step_done
+        self.recorder.evaluates = job.sampled is None
         self.recorder.sampled = None if job.sampled is None else frozenset(job.sampled)
         self.meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))
         self.meta.folder = str(source.folder)
@@ -79,7 +80,7 @@ class _Run:
         """Runs it to its end, or to the end of its last recorded step."""
         start = time.perf_counter()
         outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
-        self.recorder.script_ended()
+        self.recorder.script_ended(outcome.kind == "ended")
         self.meta.timings["script"] = time.perf_counter() - start
         self.recorder.finished = True
         return outcome
@@ -96,6 +97,7 @@ class _Run:
         if recorder.adapter is not None:
             meta.framework, meta.version = recorder.adapter.name, recorder.adapter.version
         meta.steps = recorder.step
+        meta.evaluated = recorder.evaluated
         meta.inference = bool(recorder.inference)
         meta.notes = recorder.notes
         meta.mapping = getattr(recorder, "mapping", None)

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
+from parity.capture.evaluation import Given, evaluate
 from parity.capture.frameworks.base import Adapter, Held, Made
 from parity.capture.source import Source
 
@@ -68,6 +69,10 @@ class Session:
         self.finished = False
         self.in_backward = False
         self.model_called = False
+        self.evaluating = False
+        self.evaluated = False
+        self.evaluates = False
+        self._given: dict[int, Given] = {}
         self._called_optimizers: set[int] = set()
         self._expected: set[int] | None = None
         self._ids = itertools.count()
@@ -111,6 +116,8 @@ class Session:
         if self.finished or self.busy or self.in_backward:
             return False
         self.model_called = True
+        if self.evaluating:
+            return True
         if self.inference is not False and not self._ready and not (self.optimizers and self.inference is None):
             return self._begins_inference(layer)
         if self.inference:
@@ -128,6 +135,10 @@ class Session:
             self._stop_after_last()
         if not self._ready:
             self._find_model(layer)
+        if self.evaluates and not self.evaluating and any(layer is root for root in self.roots):
+            known = self._given.get(id(layer))
+            if known is None or known.step != self.step:
+                self._given[id(layer)] = Given(self.step, layer, args, kwargs)
         parent = self.stack[-1] if self.stack else None
         call = self._calls[id(layer)]
         self._calls[id(layer)] += 1
@@ -144,6 +155,11 @@ class Session:
         """A layer call ended by an exception."""
         if self.stack:
             self.stack.pop()
+
+    @property
+    def phase(self) -> str:
+        """Of what happens now: `train`, or `eval` for the pass after the last step."""
+        return "eval" if self.evaluating else "train"
 
     @property
     def following(self) -> bool:
@@ -239,14 +255,21 @@ class Session:
             self._end_step()
             self._stop_after_last()
 
-    def script_ended(self) -> None:
-        """The script came to its end: a call of the model that was under way as a step of inference is complete."""
+    def script_ended(self, well: bool) -> None:
+        """The script came to its end: a call of the model that was under way as a step of inference is complete.
+
+        Args:
+            well: It was not ended by an error.
+        """
         if self.inference and self._ready and not self.finished and not self.stack and self._calls:
             self._end_step()
             self.finished = True
+        elif well and not self.finished and not self.stack and not self._calls:
+            evaluate(self)
 
     def _stop_after_last(self) -> None:
         if self.step >= self.steps:
+            evaluate(self)
             self.finished = True
             if self.stop:
                 raise StopRun

@@ -87,12 +87,12 @@ class Synchroniser(Recorder):
         self._synced = False
         self._online: _Online | None = None
         self._draws: dict[tuple[int, str, int], list[RandomEvent]] = defaultdict(list)
-        for event in reference.of(RandomEvent):
+        for event in reference.every(RandomEvent):
             self._draws[(event.step, event.kind, event.ref.size)].append(event)
         self._drawn: Counter[tuple[int, str, int]] = Counter()
         self._roots_of = {layer.id: layer.path for layer in reference.layers if layer.root}
         self._root_calls: dict[int, list[CallEvent]] = defaultdict(list)
-        for call in reference.of(CallEvent):
+        for call in reference.every(CallEvent):
             if call.layer in self._roots_of:
                 self._root_calls[call.step].append(call)
         self._roots_seen = 0

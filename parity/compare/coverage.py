@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parity.compare.faults import Judged
 from parity.document import STAGES, Finding, Stage, Unaligned
-from parity.measured import Forced
+from parity.measured import Forced, Measured
 from parity.model import CallEvent, OptimizerEvent, ParameterGradEvent
 from parity.trace import Trace
 
@@ -31,7 +31,7 @@ def stages_of(
             status = "diverged" if faults else "skipped"
             stages[stage] = Stage(status, diverged=len(faults), note=None if faults else "not judged by this version")
             continue
-        records = [j for j in judged if j.record.kind in kinds]
+        records = [j for j in judged if _belongs(j.record, stage)]
         compared, total = len({(j.record.kind, j.record.path) for j in records}), 0
         if stage == "forward":
             total = len(called)
@@ -51,6 +51,13 @@ def stages_of(
             status = "absent"
         stages[stage] = Stage(status, compared, max(total, compared), flagged if faults else 0)
     return stages
+
+
+def _belongs(record: Measured, stage: str) -> bool:
+    """Whether a measured place counts for a stage: all of evaluation mode is for `metrics`."""
+    if "metrics" in (record.stage, stage):
+        return record.stage == stage
+    return record.kind in _KINDS[stage]
 
 
 def uncovered(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[str]:

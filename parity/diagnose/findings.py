@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parity.compare.faults import Judged
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
+from parity.diagnose.metrics import explain_evaluation, statistics
 from parity.diagnose.names import Names
 from parity.diagnose.names import at as _at
 from parity.diagnose.names import numbers as _numbers
@@ -12,7 +13,7 @@ from parity.diagnose.optimizer import optimizer_findings
 from parity.diagnose.structure import lone_parameters, untied
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp, Measured
-from parity.model import OpEvent
+from parity.model import EVALUATION, OpEvent
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
@@ -57,7 +58,7 @@ def findings_of(
     findings = untied(list(found.values()), reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     findings += optimizer_findings(judged, reference, candidate)
-    findings += _buffers(judged, findings, mine, theirs)
+    findings += statistics(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
 
 
@@ -86,7 +87,7 @@ def _finding(
         stage,
         "fault",
         "introduced",
-        item.record.step,
+        item.record.step if item.record.step != EVALUATION else None,
         op,
         r,
         c,
@@ -99,6 +100,9 @@ def _finding(
 
 def _forward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
     key, finding = _forward_place(item, flow, mine, theirs)
+    if finding.stage == "metrics":
+        layer = finding.candidate.path if finding.candidate is not None else ""
+        explain_evaluation(finding, theirs.type(layer), finding.op)
     half = flow.half(item.record)
     if half is not None and finding.kind == "unexplained" and item.record.error < 64 * 2.0**-11 * item.record.scale:
         finding.kind = "precision"
@@ -108,10 +112,10 @@ def _forward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obje
 
 def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
     record = item.record
-    stage = "loss" if record.kind == "loss" else "forward"
+    stage = "metrics" if record.stage == "metrics" else "loss" if record.kind == "loss" else "forward"
     if record.kind == "output" and mine.leaf(record.path) and theirs.leaf(record.candidate):
         r, c = mine.place(record.path), theirs.place(record.candidate)
-        message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
+        message = f"{_at(c)} diverges from {_at(r)}, {stage}, {_when(record.step)}: {_numbers(item)}"
         names = mine.type(record.path), theirs.type(record.candidate)
         finding = _finding(item, stage, None, r, c, message)
         finding.cause = Cause(
@@ -131,11 +135,15 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tupl
     elif op is not None and not mine.leaf(op.path) and theirs.leaf(other.path):
         c.path = other.path.rpartition(".")[0]
     name = op.name if op else other.name if other else None
-    message = f"{_at(c)} diverges from {_at(r)}, {stage}, step {record.step}: {_numbers(item)}"
+    message = f"{_at(c)} diverges from {_at(r)}, {stage}, {_when(record.step)}: {_numbers(item)}"
     finding = _finding(item, stage, name, r, c, message)
     finding.cause = Cause(_about_piece(op, others), 0.4, _evidence(record.kind, record.path, record.candidate, item))
     key: object = ("op", op.path, op.name, op.line, op.id) if op else ("candidate", c.path, c.line, name)
     return key, finding
+
+
+def _when(step: int) -> str:
+    return f"step {step}" if step != EVALUATION else "in evaluation mode"
 
 
 def _around(path: str, kind: str, mine: Names) -> Place:
@@ -268,24 +276,6 @@ def _stopped(
     return ("stopped", finding.op, record.path), finding
 
 
-def _buffers(judged: list[Judged], findings: list[Finding], mine: Names, theirs: Names) -> list[Finding]:
-    diverged = {f.reference.path for f in findings if f.reference and f.stage == "forward"}
-    found: dict[str, Finding] = {}
-    for item in judged:
-        if item.record.kind != "buffer" or not item.flagged:
-            continue
-        owner = mine.owners.get(item.record.path, "")
-        if owner in diverged or owner in found:
-            continue
-        r, c = mine.place(item.record.path), theirs.place(item.record.candidate)
-        message = f"{_at(c)} diverges from {_at(r)} after step {item.record.step}: {_numbers(item)}"
-        found[owner] = _finding(item, "metrics", None, r, c, message)
-        found[owner].cause = Cause(
-            "the running statistics are updated differently (momentum, or another variance)", 0.5
-        )
-    return list(found.values())
-
-
 def _propagated(judged: list[Judged], findings: list[Finding], mine: Names, theirs: Names) -> list[Finding]:
     if not any(f.severity == "fault" for f in findings):
         return []
@@ -294,7 +284,13 @@ def _propagated(judged: list[Judged], findings: list[Finding], mine: Names, thei
     for item in judged:
         record = item.record
         noise = item.relative[1]
-        if record.kind != "output" or item.flagged or record.accumulated is None or record.path in found:
+        if (
+            record.stage != "forward"
+            or record.kind != "output"
+            or item.flagged
+            or record.accumulated is None
+            or record.path in found
+        ):
             continue
         if record.path in introduced or record.accumulated <= FACTOR * max(8 * noise, 1e-6):
             continue

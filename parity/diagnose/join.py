@@ -19,6 +19,9 @@ _STATISTICS = {"norm-momentum"}
 _RATES = {"learning-rate", "lr-schedule", "no-update"}
 """Kinds that are one and the same over few steps."""
 
+_RUNNING = _STATISTICS | {"use-batch-statistics", "track-running-stats"}
+"""Kinds that explain a layer's running statistics."""
+
 _PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
 """Findings of structure that a declared difference explains."""
 
@@ -114,7 +117,8 @@ def _same(declared: Finding, measured: Finding) -> bool:
     if measured.stage == "optimizer" and not _same_rule(declared.kind, measured.kind):
         return False
     path, other = declared.candidate.path, measured.candidate.path
-    return bool(path) and path in (other, other.rpartition(".")[0] if measured.stage == "backward" else other)
+    owned = measured.stage == "backward" or (measured.stage == "metrics" and declared.kind in _RUNNING)
+    return bool(path) and path in (other, other.rpartition(".")[0] if owned else other)
 
 
 def _same_rule(declared: str, measured: str) -> bool:

@@ -172,6 +172,9 @@ class Adapter(Protocol):
     def drawing(self) -> AbstractContextManager[None]:
         """In here initial values can be drawn again, and the random generators are left as they were."""
 
+    def evaluate(self, layer: Any, call: Callable[[], Any]) -> Any:
+        """Runs a forward pass in evaluation mode, without gradients; every layer has its own mode again after it."""
+
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         """Runs a forward pass that leaves no trace: no gradient, buffers restored."""
 

@@ -487,6 +487,16 @@ class MindSporeAdapter:
     def drawing(self) -> AbstractContextManager[None]:
         return self._fills.again() if self._fills is not None else nullcontext()
 
+    def evaluate(self, layer: Any, call: Callable[[], Any]) -> Any:
+        modes = [(cell, cell.training) for _, cell in layer.cells_and_names()]
+        try:
+            layer.set_train(False)
+            with _no_grad():
+                return call()
+        finally:
+            for cell, mode in modes:
+                cell.set_train(mode)
+
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         kept = [(p, p.asnumpy().copy()) for p in layer.get_parameters() if not p.requires_grad]
         try:

@@ -389,6 +389,16 @@ class TorchAdapter:
     def drawing(self) -> AbstractContextManager[None]:
         return drawing()
 
+    def evaluate(self, layer: Any, call: Callable[[], Any]) -> Any:
+        modes = [(module, module.training) for module in layer.modules()]
+        try:
+            layer.eval()
+            with torch.no_grad():
+                return call()
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         buffers = [(b, b.detach().clone()) for b in layer.buffers()]
         state = torch.get_rng_state()
