@@ -9,7 +9,7 @@ from parity.diagnose.names import Names
 from parity.diagnose.pairing import LayerPair, layer_pairs
 from parity.diagnose.stage import Claim
 from parity.document import Cause, Finding
-from parity.model import CallEvent, LayerInfo
+from parity.model import CallEvent, LayerInfo, RandomEvent
 from parity.trace import Trace
 
 _RATES = ("dropout", "dropout_rate", "drop_prob", "attn_drop", "hidden_dropout_rate", "attention_dropout_rate")
@@ -37,7 +37,8 @@ def modes(reference: Trace, candidate: Trace) -> list[Mode]:
         frozenset(layer.path for layer in trace.layers if sensitive(layer) and layer.path in seen)
         for trace, seen in zip((reference, candidate), flags, strict=True)
     ]
-    if None not in roots and roots[0] != roots[1] and (differing or (moody[1] and not pairs)):
+    masks = any(event.kind == "mask" for event in reference.of(RandomEvent, 0))
+    if None not in roots and roots[0] != roots[1] and (differing or (masks and not roots[1])):
         return [_whole(reference, candidate, bool(roots[1]), Claim(*moody))]
     return [_one(pair, flags[1][pair.candidate.path]) for pair in differing]
 
@@ -68,7 +69,7 @@ def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> 
     r, c = Names(reference).place(""), Names(candidate).place("")
     r.value, c.value = _word(not training), _word(training)
     some = sorted(claim.candidate)
-    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "") or "its dropout"
     text = (
         f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
         f"it matters to {shown}"
