@@ -23,7 +23,7 @@ from mindspore.train import serialization
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
-from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
+from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
@@ -299,6 +299,8 @@ class MindSporeAdapter:
         self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
         for name in NUMPY:
             self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        for name in OPS:
+            self._replace(ops, name, fills.ops(getattr(ops, name)))
         load = mindspore.load_param_into_net
 
         @functools.wraps(load)
