@@ -77,6 +77,7 @@ def _running(function: F) -> F:
 @click.option("--strict", is_flag=True, help="Make warnings faults.")
 @click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol.")
 @click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol.")
+@click.option("--train", type=click.IntRange(min=2), metavar="N", help="Train N steps; compare the losses, too.")
 @click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
 @click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
@@ -102,6 +103,7 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
         atol=number("--atol", given["atol"]),
         free=given["free"],
         steps=given["steps"],
+        train=given["train"] or 0,
     )
     sides = {
         side: subject(

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+LATER = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
+"""Steps of a longer training that are followed closely: faults of schedules and of state show late."""
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How two traces are judged.
@@ -18,6 +21,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         atol: The absolute one.
         free: The candidate keeps its own weights and batches.
         steps: Training steps asked of each script.
+        train: Training steps of which the losses are compared; 0 for those of `steps`.
     """
 
     only: tuple[str, ...] = ()
@@ -27,6 +31,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     atol: float | None = None
     free: bool = False
     steps: int = 3
+    train: int = 0
+
+    @property
+    def length(self) -> int:
+        """Training steps that each script makes."""
+        return max(self.steps, self.train)
+
+    @property
+    def sampled(self) -> list[int] | None:
+        """The steps of a longer training that are followed closely; None for all."""
+        if self.train <= self.steps:
+            return None
+        return sorted({*range(self.steps), *(n for n in LATER if n < self.train), self.train - 1})
 
 
 class Subject(msgspec.Struct, frozen=True):

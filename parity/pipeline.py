@@ -89,10 +89,10 @@ class _Run:
         reference = _open(self.request.reference, "reference")
         candidate = _open(self.request.candidate, "candidate")
         if reference is None:
-            reference = self._reference(self.request.reference, _steps(options.steps, candidate))
+            reference = self._reference(self.request.reference, _steps(options.length, candidate))
         if candidate is None:
             candidate = self._capture(
-                "candidate", self.request.candidate, _steps(options.steps, reference), reference.path
+                "candidate", self.request.candidate, _steps(options.length, reference), reference.path
             )
         forced = None if self.request.reference.is_trace else self._force(reference, candidate)
         self.console.begin("comparing")
@@ -124,7 +124,7 @@ class _Run:
     def _reference(self, subject: Subject, steps: int) -> Trace:
         """The reference's trace: that of an earlier run where nothing changed since."""
         output, references = self._output("reference"), References()
-        known = None if self.request.fresh else references.find(subject, steps, output)
+        known = None if self.request.fresh else references.find(subject, steps, output, self.request.options.sampled)
         if known is not None:
             try:
                 trace = Trace(output)
@@ -141,7 +141,7 @@ class _Run:
         try:
             trace = self._capture("reference", subject, steps, None, inputs=True)
             if trace.meta.complete and inputs.is_file():
-                references.keep(subject, steps, output, inputs)
+                references.keep(subject, steps, output, inputs, self.request.options.sampled)
         finally:
             inputs.unlink(missing_ok=True)
         return trace
@@ -155,7 +155,7 @@ class _Run:
             path = capture(
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
-                free=self.request.options.free, inputs=inputs,
+                free=self.request.options.free, inputs=inputs, sampled=self.request.options.sampled,
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed) as error:
@@ -174,7 +174,7 @@ class _Run:
         job = Job(
             "force", str(script), list(subject.args), str(self.folder / "forced"),
             min(reference.meta.steps, candidate.meta.steps), reference=str(reference.path.resolve()),
-            candidate=str(candidate.path.resolve()),
+            candidate=str(candidate.path.resolve()), sampled=self.request.options.sampled,
         )  # fmt: skip
         self.console.begin("forcing the reference along the candidate")
         start = time.perf_counter()

@@ -15,18 +15,8 @@ FILES = sorted((ROOT / "parity").rglob("*.py"))
 FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
-COMMON = {
-    "trace",
-    "mapping",
-    "entries",
-    "conventions",
-    "transforms",
-    "sample",
-    "tolerance",
-    "document",
-    "options",
-    "measured",
-}
+MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
+COMMON = {"trace", "sample", "tolerance", "document", "options", "measured", *MAPPINGS}
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
 TOP = {"pipeline", "cli", "tables", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
 

@@ -11,6 +11,8 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
+    `sampled` are the steps that are followed closely, None for all; with them, a `force` job also runs the reference
+    with moved weights.
     `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
     """
 
@@ -23,3 +25,4 @@ class Job(msgspec.Struct):
     candidate: str | None = None
     side: str = "reference"
     inputs: bool = False
+    sampled: list[int] | None = None

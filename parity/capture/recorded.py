@@ -69,6 +69,7 @@ class _Run:
         else:
             self.recorder = Recorder(self.writer, source, steps, inference)
         self.recorder.on_step = self._step_done
+        self.recorder.sampled = None if job.sampled is None else frozenset(job.sampled)
         self.meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))
         self.meta.folder = str(source.folder)
         self.writer.meta(self.meta)

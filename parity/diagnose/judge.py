@@ -12,6 +12,7 @@ from parity.diagnose import environment, hyperparameters, initialization, struct
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
+from parity.diagnose.training import judge as judge_training
 from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
@@ -45,6 +46,9 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
     findings, folded = joined(list(results.values()), findings)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
+    faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
+    trained, curve = judge_training(context, faults) if "training" in chosen else ([], None)
+    findings += trained
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):
@@ -53,6 +57,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
                 finding.severity = "fault"
     findings = _ordered(findings)
     stages = stages_of(records, findings, measured, reference, candidate, chosen)
+    if curve is not None and curve.status != "skipped":
+        stages["training"] = curve
     for name, result in results.items():
         stages[name] = result.stage
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)

@@ -126,6 +126,9 @@ class MindSporeAdapter:
         self._replace(mindspore, "jit", jit)
         if hasattr(mindspore, "ms_function"):
             self._replace(mindspore, "ms_function", jit)
+        # Layers that are computed again in the backward pass would be seen twice; the values are the same without it.
+        self._replace(nn.Cell, "recompute", lambda *_, **__: None)
+        self._replace(mindspore, "recompute", lambda block, *args, **kwargs: block(*args, **kwargs))
 
     def _force_cpu(self) -> None:
         """Device strings for hardware that is not there run on the CPU, and a note says so."""
@@ -323,7 +326,7 @@ class MindSporeAdapter:
     def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What the dispatch mode calls for every op."""
         session = self.session
-        if not session.listening:
+        if not session.following:
             return func(*args)
         name = str(func.name)
         if name in DRAWS:
@@ -335,7 +338,7 @@ class MindSporeAdapter:
                 result = (new, *result[1:]) if isinstance(result, tuple) else new
         else:
             result = func(*args)
-        found = [t for _, t in tensors_in(result, self.is_tensor)]
+        found = [] if session.light else [t for _, t in tensors_in(result, self.is_tensor)]
         if not found or name.endswith("Grad"):
             return result
         inputs = [t for _, t in tensors_in(list(args), self.is_tensor)]
