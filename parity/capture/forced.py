@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
+from parity.align.candidate import Candidate
 from parity.align.parameters import Mapping
 from parity.capture import run as runner
-from parity.capture.candidate import Candidate
 from parity.capture.force import Forcer
 from parity.capture.job import Job
 from parity.capture.source import Source

@@ -11,7 +11,7 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
-    `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
+    `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
     """
 
     kind: str
@@ -23,3 +23,4 @@ class Job(msgspec.Struct):
     candidate: str | None = None
     side: str = "reference"
     inputs: bool = False
+    noise: bool = False

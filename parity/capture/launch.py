@@ -30,6 +30,7 @@ def capture(
     sync: Path | None = None,
     free: bool = False,
     inputs: bool = False,
+    noise: bool = False,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -45,6 +46,7 @@ def capture(
         log: Takes what the script prints.
         sync: The reference's trace, whose weights and batches the script gets; None leaves it its own.
         free: With `sync`, only pair the parameters with that reference's.
+        noise: Run a reference again with moved values, and add what that does to its trace.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
     Returns:
@@ -59,7 +61,9 @@ def capture(
     shown = script if os.path.realpath(cwd) == os.getcwd() else Path(os.path.abspath(script))
     reference = os.path.abspath(sync) if sync is not None else None
     kind = "record" if sync is None else "free" if free else "sync"
-    job = Job(kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs)
+    job = Job(
+        kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise
+    )
     return run_job(job, python=python, cwd=cwd, timeout=timeout, side=side, log=log)
 
 
@@ -73,7 +77,7 @@ def check_replaceable(output: Path) -> None:
         if not path.exists() and not path.is_symlink():
             continue
         inside = {entry.name for entry in path.iterdir()} if path.is_dir() and not path.is_symlink() else {"?"}
-        if not inside <= {"meta.json", "layers.json", "events.jsonl", "tensors"}:
+        if not inside <= {"meta.json", "layers.json", "events.jsonl", "noise.json", "tensors"}:
             raise UsageError(f"{path} exists and is no trace", hint="name another output, or remove it")
 
 

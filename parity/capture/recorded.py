@@ -12,6 +12,7 @@ import msgspec
 
 from parity.capture.inputs import Watch
 from parity.capture.job import Job
+from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence
 from parity.capture.source import Source
@@ -42,6 +43,8 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
             steps = steps if reference is None else 1  # it is compared up to the first update that it lacks
         else:
             good = run.finish(outcome)
+            if job.noise and good and run.meta.complete:
+                run_noise(Path(job.output), Path(job.script), job.args, frameworks)
             if watch is not None and good:
                 Path(job.output + ".inputs").write_bytes(msgspec.json.encode(watch.inputs(Path(job.script))))
             return good

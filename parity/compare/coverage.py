@@ -37,6 +37,8 @@ def stages_of(
             total = len(called)
             compared = len({p for p in called if p in inside or any(q.startswith(p + ".") or not p for q in inside)})
             compared = compared if records else 0
+            if not forced.ops:
+                compared = len(called & {j.record.path for j in records})
         elif stage == "backward":
             total = len({e.name for e in reference.of(ParameterGradEvent)})
             compared = len({j.record.path for j in records if j.record.kind == "parameter-gradient"})

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import judged_records
-from parity.diagnose import updates
+from parity.diagnose import accumulated, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -32,9 +33,16 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     Returns:
         The document, findings in order of birth.
     """
-    measured = read_forced(forced) if forced is not None else Forced()
-    records = judged_records(measured, options)
-    findings = findings_of(records, measured, reference, candidate)
+    if forced is not None:
+        measured = read_forced(forced)
+        records = judged_records(measured, options)
+        findings = findings_of(records, measured, reference, candidate)
+        open_questions = []
+    else:
+        seen = compare_traces(reference, candidate, options)
+        measured, records = Forced(), seen.judged
+        findings = accumulated.findings(seen, reference, candidate)
+        open_questions = [*seen.missing, *accumulated.doubts(seen)]
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
@@ -53,10 +61,11 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
         if result.stage.diverged:
             result.stage.status = "diverged"
-    missing = uncovered(records, measured, reference, candidate) if forced is not None else [
-        "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
-    ]  # fmt: skip
-    return _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+    missing = open_questions or uncovered(records, measured, reference, candidate)
+    comparison = _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+    if forced is None:
+        comparison.headline += f"; {accumulated.HOW}"
+    return comparison
 
 
 def _note(text: str) -> Finding:
