@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -75,6 +76,21 @@ def number(flag: str, value: float | None, *, positive: bool = False) -> float |
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
         raise UsageError(f"{flag}: {value:g} is not a {'positive' if positive else 'non-negative'} number")
     return value
+
+
+def byte_count(flag: str, text: str | None) -> int | None:
+    """A number of bytes, such as `500M` or `2G` (1024 based); None is handed on.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    count = float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0.0
+    if not 0 < count < 2**63:
+        raise UsageError(f"{flag}: {text} is no size", hint="write it like 500M or 20G")
+    return int(count)
 
 
 def split(flag: str, text: str) -> list[str]:

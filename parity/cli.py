@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import parity
-from parity.arguments import number, output_file, split, stages, subject, trace_file
+from parity.arguments import byte_count, number, output_file, split, stages, subject, trace_file
 from parity.errors import Exit, ParityError, UsageError
 from parity.options import Options, Request
 
@@ -56,6 +56,7 @@ def _running(function: F) -> F:
     """The options that say how scripts are run and what is printed."""
     for option in (
         click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout."),
+        click.option("--max-disk", metavar="SIZE", help="Stop before traces take more than this, such as 500M or 20G."),
         click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for each script."),
         click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Training steps."),
     ):
@@ -112,7 +113,10 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
     }
     timeout = number("--timeout", given["timeout"], positive=True)
     keep = Path(given["keep"]) if given["keep"] else None
-    request = Request(sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"])
+    request = Request(
+        sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"],
+        byte_count("--max-disk", given["max_disk"]),
+    )  # fmt: skip
     outputs = [output_file(name) for name in given["outputs"]]
     return lambda: _compare(request, outputs, given["form"], given["verbose"])
 
@@ -161,6 +165,7 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
     script = subject(side, given["script"], given["python"], given["cwd"], tuple(script_args), script_only=True)
     timeout = number("--timeout", given["timeout"], positive=True)
     output = trace_file(given["output"])
+    limit = byte_count("--max-disk", given["max_disk"])
     sync = Path(given["sync"]) if given["sync"] else None
 
     def run() -> int:
@@ -175,7 +180,7 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
         path = launch(
             script.path, output, side=side, args=script.args, steps=given["steps"], timeout=timeout,
             python=script.python, cwd=script.cwd, log=Console().forward, sync=sync,
-            noise=sync is None and not given["no_noise"],
+            limit=limit, noise=sync is None and not given["no_noise"],
         )  # fmt: skip
         trace = Trace(path)
         meta = trace.meta

@@ -52,6 +52,7 @@ class Request(msgspec.Struct, frozen=True):
         options: How to judge.
         timeout: Seconds that each script may take.
         keep: Folder for traces and comparison; the user's cache where it is None.
+        max_disk: Bytes that all traces may take together.
         fresh: Run the reference even where an unchanged one was captured before.
     """
 
@@ -61,6 +62,7 @@ class Request(msgspec.Struct, frozen=True):
     timeout: float
     keep: Path | None = None
     fresh: bool = False
+    max_disk: int | None = None
 
 
 def is_trace_name(path: Path) -> bool:

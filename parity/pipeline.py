@@ -11,7 +11,7 @@ from parity.capture.job import Job
 from parity.capture.launch import capture, check_replaceable, run_job
 from parity.console import Console
 from parity.document import Comparison
-from parity.errors import CaptureFailed, ParityError, ScriptError, ScriptTimeout, TraceError
+from parity.errors import CaptureFailed, OutOfSpace, ParityError, ScriptError, ScriptTimeout, TraceError
 from parity.options import Request, Subject
 from parity.report.json import document, dumps
 from parity.reuse import References
@@ -156,9 +156,10 @@ class _Run:
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
                 free=self.request.options.free, inputs=inputs,
+                limit=self._left(),
             )  # fmt: skip
             trace = Trace(path)
-        except (ScriptError, ScriptTimeout, CaptureFailed) as error:
+        except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:
             partial = _usable(output.with_name(output.name + ".partial"))
             if partial is None:
                 raise
@@ -174,7 +175,7 @@ class _Run:
         job = Job(
             "force", str(script), list(subject.args), str(self.folder / "forced"),
             min(reference.meta.steps, candidate.meta.steps), reference=str(reference.path.resolve()),
-            candidate=str(candidate.path.resolve()),
+            candidate=str(candidate.path.resolve()), limit=self._left(),
         )  # fmt: skip
         self.console.begin("forcing the reference along the candidate")
         start = time.perf_counter()
@@ -184,10 +185,17 @@ class _Run:
                 job, python=subject.python, cwd=subject.cwd, timeout=self.request.timeout * FORCED_PASSES,
                 side="reference", log=self.console.forward,
             )  # fmt: skip
-        except (ScriptError, ScriptTimeout, CaptureFailed) as error:
+        except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:
             self.errors.append(error)
         self._took("forced", start, "done" if forced else "failed")
         return forced
+
+    def _left(self) -> int | None:
+        """Bytes that are left of what the traces may take."""
+        if self.request.max_disk is None:
+            return None
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        return max(0, self.request.max_disk - sum(file.stat().st_size for file in files))
 
     def _took(self, phase: str, start: float, how: str) -> None:
         self.timings[phase] = time.perf_counter() - start

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "parity").rglob("*.py"))
 FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
-COMMON = {"trace", "mapping", "tolerance", "document", "options", "measured", "noise"}
+COMMON = {"trace", "mapping", "tolerance", "document", "options", "measured", "noise", "space"}
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
 TOP = {"pipeline", "cli", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import msgspec
 from parity.capture.job import Job
 from parity.capture.run import SEED, on_import
 from parity.capture.session import Session
-from parity.errors import ParityError
+from parity.errors import CaptureFailed, ParityError
 
 OK, SCRIPT_FAILED, PARITY_FAILED = 0, 64, 65
 
@@ -57,7 +59,7 @@ class _Frameworks:
 
 def main(path: str) -> int:
     """Runs a job file; returns the process's exit code."""
-    job = msgspec.json.decode(Path(path).read_bytes(), type=Job)
+    job = msgspec.convert(json.loads(Path(path).read_bytes()), Job)
     frameworks = _Frameworks()
     on_import({"torch": frameworks.torch, "mindspore": frameworks.mindspore})
     try:
@@ -69,9 +71,18 @@ def main(path: str) -> int:
 
         return OK if run_recorded(job, frameworks) else SCRIPT_FAILED
     except ParityError as error:
-        document = {"slug": error.slug, "message": error.message, "hint": error.hint}
-        Path(job.output + ".error").write_bytes(msgspec.json.encode(document))
-        return PARITY_FAILED
+        return _hand_on(job, error)
+    except Exception as error:  # what the parent shows is a message, never this process's traceback
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        return _hand_on(job, CaptureFailed(f"the recorder itself failed: {type(error).__name__}: {error} ({where})"))
+
+
+def _hand_on(job: Job, error: ParityError) -> int:
+    """Writes an error down for the parent."""
+    document = {"slug": error.slug, "message": error.message, "hint": error.hint}
+    Path(job.output + ".error").write_text(json.dumps(document), encoding="utf-8")
+    return PARITY_FAILED
 
 
 def _leave(code: int) -> None:

@@ -41,7 +41,7 @@ def run_forced(job: Job, frameworks: Any) -> int:
     reference, trace = Trace(job.reference), Trace(job.candidate)
     mapping = msgspec.convert({k: v for k, v in (trace.meta.mapping or {}).items() if k in ("pairs", "nodes")}, Mapping)
     candidate = Candidate(trace, reference, mapping)
-    store = Store(Path(job.output))
+    store = Store(Path(job.output), job.limit)
     forced = Forced(steps=job.steps)
     base = "float64"
     passes = ["float64", "float32", *["probe"] * PROBES]

@@ -12,6 +12,7 @@ class Job(msgspec.Struct):
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
     `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
+    `limit` is how many bytes the output may take.
     """
 
     kind: str
@@ -24,3 +25,4 @@ class Job(msgspec.Struct):
     side: str = "reference"
     inputs: bool = False
     noise: bool = False
+    limit: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ from parity.capture.interpreter import command, environment
 from parity.capture.job import Job
 from parity.capture.process import Log, Tail, run
 from parity.errors import UsageError
+
+NOISY = 4
+"""A reference with its noise passes is run so many times; its timeout is that of so many runs."""
 
 
 def capture(
@@ -31,6 +35,7 @@ def capture(
     free: bool = False,
     inputs: bool = False,
     noise: bool = False,
+    limit: int | None = None,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -47,6 +52,7 @@ def capture(
         sync: The reference's trace, whose weights and batches the script gets; None leaves it its own.
         free: With `sync`, only pair the parameters with that reference's.
         noise: Run a reference again with moved values, and add what that does to its trace.
+        limit: Bytes that the trace may take.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
     Returns:
@@ -62,9 +68,10 @@ def capture(
     reference = os.path.abspath(sync) if sync is not None else None
     kind = "record" if sync is None else "free" if free else "sync"
     job = Job(
-        kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise
-    )
-    return run_job(job, python=python, cwd=cwd, timeout=timeout, side=side, log=log)
+        kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise,
+        limit=limit,
+    )  # fmt: skip
+    return run_job(job, python=python, cwd=cwd, timeout=timeout * (NOISY if noise else 1), side=side, log=log)
 
 
 def check_replaceable(output: Path) -> None:
@@ -109,7 +116,7 @@ def run_job(job: Job, *, python: str, cwd: Path, timeout: float, side: str, log:
     printed = Tail(log)
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         file = Path(folder) / "job.json"
-        file.write_bytes(msgspec.json.encode(job))
+        file.write_text(json.dumps(msgspec.to_builtins(job)), encoding="utf-8")
         variables = environment(words[0], Path(folder).resolve())
         code = run([*words, str(file)], variables, cwd, timeout, printed)
     raise_for(Ended(code, python, timeout, printed.last_line()), job, side)

@@ -38,6 +38,7 @@ class _Held:
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.heard: Any = None
+        self.written = 0
 
     def put(self, array: np.ndarray, dtype: str | None = None) -> TensorRef:
         name = dtype or array.dtype.name

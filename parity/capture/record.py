@@ -45,6 +45,7 @@ class Recorder(Session):
         self.writer = writer
         self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
+        self.initial = 0
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
@@ -97,6 +98,7 @@ class Recorder(Session):
             info.ref = info.own = self.store(held.tensor)
             info.dtype = info.ref.dtype
             self.parameters.append(info)
+        self.initial = self.writer.written
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:

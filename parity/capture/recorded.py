@@ -14,15 +14,19 @@ from parity.capture.inputs import Watch
 from parity.capture.job import Job
 from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
-from parity.capture.run import Outcome, run_script, silence
+from parity.capture.run import Outcome, run_script, silence, tell
 from parity.capture.source import Source
 from parity.capture.sync import Synchroniser
 from parity.model import Meta
+from parity.space import size
 from parity.trace import Trace, TraceWriter
 
 
 def run_recorded(job: Job, frameworks: Any) -> bool:
     """Runs the script and writes its trace; False where the script failed, and its trace is partial.
+
+    Raises:
+        OutOfSpace: The disk is full, or the job's limit is reached.
 
     A script that ends without an optimizer's step has only called its model, and runs again so that these calls are
     recorded. Where its words promise no training, they are recorded at once.
@@ -35,6 +39,9 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
         run = _Run(job, reference, steps, inference, frameworks)
         with silence() if again else nullcontext():
             outcome = run.script(frameworks)
+        if run.writer.failed is not None:
+            run.writer.close()
+            raise run.writer.failed
         recorder = run.recorder
         if recorder.mistaken:
             inference, again = False, True
@@ -63,7 +70,7 @@ class _Run:
         self.job = job
         script = Path(job.script)
         source = Source(script)
-        self.writer = TraceWriter(Path(job.output))
+        self.writer = TraceWriter(Path(job.output), job.limit)
         self.recorder: Recorder
         if reference is not None:
             self.recorder = Synchroniser(
@@ -91,6 +98,10 @@ class _Run:
         self.writer.flush()
         self._describe()
         self.writer.meta(self.meta)
+        if self.recorder.step == 1 and self.job.steps > 1 and not self.recorder.finished:
+            more = (self.writer.written - self.recorder.initial) * (self.job.steps - 1)
+            total = size(self.writer.written + more)
+            tell(f"step 1 takes {size(self.writer.written)} on disk, all {self.job.steps} about {total}")
 
     def _describe(self) -> None:
         recorder: Any = self.recorder

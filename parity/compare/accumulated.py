@@ -14,14 +14,23 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from parity.align.candidate import Candidate, idle_passes
+from parity.align.candidate import Candidate, Value, idle_passes, unit_of
 from parity.align.parameters import Mapping, to_candidate, to_reference
-from parity.align.values import lay, layout, rms, tame
+from parity.align.values import distance, lay, layout, rms, tame
 from parity.compare.faults import Judged
 from parity.measured import Measured
-from parity.model import BufferEvent, CallEvent, GradEvent, LossEvent, OptimizerEvent, ParameterGradEvent, TensorRef
+from parity.model import (
+    BufferEvent,
+    CallEvent,
+    GradEvent,
+    LossEvent,
+    OpEvent,
+    OptimizerEvent,
+    ParameterGradEvent,
+    TensorRef,
+)
 from parity.noise import Key, Noise, read_noise
-from parity.tolerance import SCALAR, ratio
+from parity.tolerance import ROUGH, SCALAR, ratio
 from parity.trace import Trace
 
 CLEAN = 20.0
@@ -33,6 +42,9 @@ CLEAR = 64.0
 LARGE = 0.05
 """The relative error that a difference must also have where one sign that rounding flips is amplified: in gradients,
 behind the first update, and in what an update changes."""
+
+_AGREE = 1e-4
+"""Relative distance under which a tensor inside one layer is the other's output."""
 
 _STAGES = {
     "output": "forward",
@@ -77,9 +89,11 @@ def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated
     noise = read_noise(reference.path)
     measured = _Measured(reference, Candidate(candidate, reference, mapping), noise or {})
     rtol, atol = getattr(options, "rtol", None), getattr(options, "atol", None)
+    coarse = max(_coarsest(reference), _coarsest(candidate)) / 2.0**-24
     judged, doubtful = [], []
     for record in measured.records():
-        floor = max(record.probe, record.unit * record.scale)
+        units = ROUGH if record.kind not in ("output", "root", "loss") else 1.0
+        floor = units * max(coarse * record.probe, record.unit * record.scale)
         if record.kind == "loss":
             floor = max(floor, SCALAR * record.unit * record.scale)
         found = ratio(record.error, floor)
@@ -94,6 +108,12 @@ def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated
             doubtful.append(judged[-1])
     missing = [] if noise else ["the reference's trace has no noise passes: capture it without --no-noise"]
     return Accumulated(judged, doubtful, missing)
+
+
+def _coarsest(trace: Trace) -> float:
+    """The coarsest unit of rounding in a run: the noise passes moved values by float32's, whatever they were."""
+    items = [item for event in trace.events if isinstance(event, (OpEvent, CallEvent)) for item in event.outputs]
+    return max([2.0**-24, *(unit_of(item.ref.dtype) for item in items if "float" in item.ref.dtype)])
 
 
 def _size(record: Measured) -> float:
@@ -178,6 +198,8 @@ class _Measured:
             how = layout(value.array, mine)
             if how is None and not call.path:
                 continue
+            if self._fused(value, mine, how):
+                continue
             record = self._record(key, kind, mine, value.array if how is None else lay(value.array, how), value.unit)
             record.candidate, record.event, record.order = value.path, value.event, call.end
             back = gradients.get((call.step, call.id, item.name))
@@ -188,6 +210,21 @@ class _Measured:
                 gradient = self._record(place, "gradient", self.reference.array(back), theirs, value.unit)
                 gradient.candidate, gradient.event = value.path, value.event
             yield record, gradient
+
+    def _fused(self, value: Value, mine: np.ndarray, how: tuple[str, tuple[int, ...]] | None) -> bool:
+        """Whether the candidate's layer goes on where the reference's ends, with an activation of its own."""
+        if how is not None and distance(lay(value.array, how), mine) < _AGREE:
+            return False
+        call = next((c for c in self.candidate.trace.of(CallEvent) if c.id == value.event), None)
+        for op in self.candidate.trace.of(OpEvent, call.step) if call is not None else ():
+            if call is not None and call.id < op.id < call.end:
+                for item in op.outputs:
+                    if item.ref.size == mine.size and "float" in item.ref.dtype:
+                        other = self.candidate.array(item.ref)
+                        inner = layout(other, mine)
+                        if inner is not None and distance(lay(other, inner), mine) < _AGREE:
+                            return True
+        return False
 
     def _record(self, key: Key, kind: str, mine: np.ndarray, theirs: np.ndarray, unit: float) -> Measured:
         step, _, path, call, item = key
