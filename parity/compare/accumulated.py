@@ -43,6 +43,7 @@ LARGE = 0.05
 """The relative error that a difference must also have where one sign that rounding flips is amplified: in gradients,
 behind the first update, and in what an update changes."""
 
+_SINGLE = 2.0**-24
 _AGREE = 1e-4
 """Relative distance under which a tensor inside one layer is the other's output."""
 
@@ -89,11 +90,11 @@ def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated
     noise = read_noise(reference.path)
     measured = _Measured(reference, Candidate(candidate, reference, mapping), noise or {})
     rtol, atol = getattr(options, "rtol", None), getattr(options, "atol", None)
-    coarse = max(_coarsest(reference), _coarsest(candidate)) / 2.0**-24
+    coarse = max(_coarsest(reference), _coarsest(candidate))
     judged, doubtful = [], []
     for record in measured.records():
         units = ROUGH if record.kind not in ("output", "root", "loss") else 1.0
-        floor = units * max(coarse * record.probe, record.unit * record.scale)
+        floor = units * max(coarse / _SINGLE * record.probe, max(coarse, record.unit) * record.scale)
         if record.kind == "loss":
             floor = max(floor, SCALAR * record.unit * record.scale)
         found = ratio(record.error, floor)
@@ -113,7 +114,7 @@ def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated
 def _coarsest(trace: Trace) -> float:
     """The coarsest unit of rounding in a run: the noise passes moved values by float32's, whatever they were."""
     items = [item for event in trace.events if isinstance(event, (OpEvent, CallEvent)) for item in event.outputs]
-    return max([2.0**-24, *(unit_of(item.ref.dtype) for item in items if "float" in item.ref.dtype)])
+    return max([_SINGLE, *(unit_of(item.ref.dtype) for item in items if "float" in item.ref.dtype)])
 
 
 def _size(record: Measured) -> float:
