@@ -52,11 +52,14 @@ def command() -> None:
     """
 
 
+_formatted = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout.")
+
+
 def _running(function: F) -> F:
     """The options that say how scripts are run and what is printed."""
     for option in (
-        click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout."),
         click.option("--max-disk", metavar="SIZE", help="Stop before traces take more than this, such as 500M or 20G."),
+        _formatted,
         click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for each script."),
         click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Training steps."),
     ):
@@ -195,6 +198,48 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
             text = "{trace}: {framework} {version}, {steps} steps, {layers} layers, {parameters} parameters"
             _print("\n".join(map(safe, (text.format_map(facts), *meta.notes))) + "\n")
         return Exit.MATCH
+
+    return run
+
+
+@command.command("explain", short_help="What an API is in the other framework.")
+@click.argument("name")
+@_formatted
+def explain(name: str, form: str) -> Task:
+    """Print what NAME is in the other framework: arguments, defaults, initial values, behaviour, a translation.
+
+    NAME is a full name of either framework (torch.nn.Conv2d, mindspore.ops.softmax) or its end (Conv2d).
+    """
+
+    def run() -> int:
+        from parity.tables import explain as explain_name
+
+        return explain_name(name, form, _print)
+
+    return run
+
+
+@command.group("mappings")
+def mappings() -> None:
+    """The tables of what an API of one framework is in the other."""
+
+
+@mappings.command("check", short_help="Prove the tables against the installed frameworks.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--family", "families", multiple=True, metavar="FAMILY", help="Only this file; may be repeated.")
+@click.option("--signatures", is_flag=True, help="Compare names and defaults only; run nothing.")
+@_formatted
+def check_mappings(names: tuple[str, ...], families: tuple[str, ...], signatures: bool, form: str) -> Task:
+    """Prove the tables against the installed frameworks, and print what is not as they say.
+
+    Exit codes: 0 all hold, 1 something has changed, 2 error.
+    """
+
+    def run() -> int:
+        from parity.console import Console
+        from parity.tables import check_tables
+
+        return check_tables(families, names, not signatures, form, _print, Console().say)
 
     return run
 

@@ -220,6 +220,7 @@ class Forcer(LayerForcing):
             return
         self.busy = True
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
+        after = {**self._untouched(), **after}
         state = self.adapter.optimizer_state(optimizer)
         states = self._states(event)
         for parameter in self.adapter.optimizer_parameters(optimizer):
@@ -236,7 +237,21 @@ class Forcer(LayerForcing):
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
+        mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
+        for held in self.held:
+            if id(held.tensor) not in mine_too and held.names[0] in after:
+                self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
+
+    def _untouched(self) -> dict[str, np.ndarray]:
+        """Weights that no optimizer of the candidate updates in this step stay what they were when it began."""
+        updated = {name for event in self.candidate.optimizers.get(self.step, []) for name in event.after}
+        known = self.candidate.trace.parameters
+        left = {p.name: p.ref for p in known if p.ref is not None and p.name not in updated}
+        for step in range(self.step):
+            for event in self.candidate.optimizers.get(step, []):
+                left.update({name: ref for name, ref in event.after.items() if name in left})
+        return to_reference(self.candidate.mapping, self.candidate.arrays(left), self._shapes())
 
     def _alternatives(
         self, record: Measured, optimizer: Any, parameter: Any, theirs: np.ndarray, state: dict[str, Any]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.capture.frameworks.base import tensors_in
+from parity.capture.frameworks.base import Made, tensors_in
+from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
 from parity.model import (
@@ -19,6 +20,7 @@ from parity.model import (
     LayerInfo,
     Layers,
     LossEvent,
+    ObjectInfo,
     OpEvent,
     OptimizerEvent,
     ParameterGradEvent,
@@ -28,6 +30,9 @@ from parity.model import (
     TensorRef,
 )
 from parity.trace import TraceWriter
+
+PLANNED = 2000
+"""Steps after the captured ones for which learning rates are noted."""
 
 
 class Recorder(Session):
@@ -40,6 +45,8 @@ class Recorder(Session):
         inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
 
+    initials = True
+
     def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
         super().__init__(source, steps, inference=inference)
         self.writer = writer
@@ -49,6 +56,8 @@ class Recorder(Session):
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
+        self._objects: list[ObjectInfo] = []
+        self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
@@ -86,6 +95,52 @@ class Recorder(Session):
     def _tensors(self, value: Any) -> list[tuple[str, Any]]:
         return list(tensors_in(value, self.adapter.is_tensor))
 
+    # What is declared ----------------------------------------------------------------------------------------
+
+    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
+        info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
+        if not self.finished and info not in self._objects:
+            self._objects.append(info)
+
+    def plan(self) -> None:
+        """Notes how the script's schedules would have gone on after the last captured step."""
+        self.busy = True
+        length, batches = self.facts.get("batches_per_epoch"), self._batches
+        epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
+        for index, optimizer in enumerate(self.optimizers):
+            for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
+                made = plan.made
+                arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
+                name = self._optimizer_names.get(index, "optimizer")
+                self._objects.append(
+                    ObjectInfo(
+                        "rates",
+                        plan.type,
+                        name,
+                        made.file,
+                        made.line,
+                        arguments,
+                        made.given,
+                        plan.values,
+                        self.source.call(made.file, made.line, plan.type),
+                    )
+                )
+        self.busy = False
+
+    def _optimizer_objects(self) -> list[ObjectInfo]:
+        found = []
+        for index, optimizer in enumerate(self.optimizers):
+            made = self.adapter.made(optimizer)
+            name = self._optimizer_names.get(index, "optimizer")
+            kind = type(optimizer)
+            found.append(
+                ObjectInfo(
+                    "optimizer", f"{kind.__module__}.{kind.__name__}", name, made.file, made.line, made.arguments,
+                    made.given, [], self.source.call(made.file, made.line, kind.__name__),
+                )
+            )  # fmt: skip
+        return found
+
     # What happens ---------------------------------------------------------------------------------------------
 
     def _on_model(self) -> None:
@@ -98,6 +153,7 @@ class Recorder(Session):
             info.ref = info.own = self.store(held.tensor)
             info.dtype = info.ref.dtype
             self.parameters.append(info)
+        record_initials(self.adapter, self.held, self.writer)
         self.initial = self.writer.written
         self.busy = False
 
@@ -120,6 +176,7 @@ class Recorder(Session):
                     self.adapter.is_framework_layer(layer),
                     children,
                     any(layer is r for r in self.roots),
+                    self.source.call(made.file, made.line, type(layer).__name__),
                 )
             )
         return known
@@ -186,6 +243,9 @@ class Recorder(Session):
         tensors = self._tensors(batch)
         if tensors and (self.optimizers or self.inference):
             self.busy = True
+            length = self.adapter.loader_length(loader)
+            if length is not None:
+                self.facts.setdefault("batches_per_epoch", length)
             items = []
             for name, tensor in tensors:
                 ref = self.store(tensor)
@@ -253,13 +313,14 @@ class Recorder(Session):
                 if gradient is not None:
                     given[name] = self.store(gradient)
         file, line = self.source.here()
-        self._pending = (given, before, file, line)
+        groups = self.adapter.optimizer_groups(optimizer)
+        self._pending = (given, before, groups, file, line)
         self.busy = False
         return gradients
 
     def _on_updated(self, optimizer: Any) -> None:
         self.busy = True
-        given, before, file, line = self._pending
+        given, before, groups, file, line = self._pending
         state = self.adapter.optimizer_state(optimizer)
         after: dict[str, TensorRef] = {}
         states: dict[str, dict[str, TensorRef]] = {}
@@ -269,13 +330,14 @@ class Recorder(Session):
                 after[name] = self.store(parameter)
                 states[name] = {key: self.store(t) for key, t in state.get(id(parameter), {}).items()}
         index = next(i for i, known in enumerate(self.optimizers) if known is optimizer)
+        self._optimizer_names.setdefault(index, self._variable(optimizer, "optimizer"))
         self.writer.event(
             OptimizerEvent(
                 self.step,
                 index,
-                self._variable(optimizer, "optimizer"),
+                self._optimizer_names[index],
                 type(optimizer).__name__,
-                self.adapter.optimizer_groups(optimizer),
+                groups,
                 given,
                 before,
                 after,
@@ -308,4 +370,4 @@ class Recorder(Session):
             for _, layer in self.adapter.named_layers(root):
                 self.layer_id(layer)
         self.busy = False
-        self.writer.layers(Layers(self._layers, self.parameters))
+        self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))

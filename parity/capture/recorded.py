@@ -119,6 +119,8 @@ class _Run:
 
     def finish(self, outcome: Outcome) -> bool:
         """Completes the trace, or leaves it partial where the script failed or did nothing."""
+        if outcome.kind == "stopped":
+            self.recorder.plan()
         self._describe()
         meta = self.meta
         meta.stopped = outcome.kind == "stopped"

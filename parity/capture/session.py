@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from parity.capture.frameworks.base import Adapter, Held
+from parity.capture.frameworks.base import Adapter, Held, Made
 from parity.capture.source import Source
 
 
@@ -38,6 +38,9 @@ class Session:
         stop: Whether to stop the script then.
         inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
+
+    initials = False
+    """Whether it is to be followed how parameters get their initial values."""
 
     def __init__(self, source: Source, steps: int, stop: bool = True, inference: bool | None = False) -> None:
         self.source = source
@@ -83,6 +86,9 @@ class Session:
         self.adapter = adapter
         if not any(known is optimizer for known in self.optimizers):
             self.optimizers.append(optimizer)
+
+    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
+        """The script made or called something besides layers: a schedule, a seed, a clipping of gradients."""
 
     def parameters_asked(self, layer: Any) -> None:
         """Somebody listed a layer's parameters: a hint at what the script means by its model."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
-from parity.compare.faults import judged_records
-from parity.diagnose import accumulated, updates
+from parity.compare.faults import Judged, judged_records
+from parity.diagnose import accumulated, environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -17,7 +17,12 @@ from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
-_JUDGES: dict[str, Callable[[Context], Result]] = {}
+_JUDGES: dict[str, Callable[[Context], Result]] = {
+    "environment": environment.judge,
+    "hyperparameters": hyperparameters.judge,
+    "structure": structure.judge,
+    "initialization": initialization.judge,
+}
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
 
@@ -36,17 +41,19 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     if forced is not None:
         measured = read_forced(forced)
         records = judged_records(measured, options)
-        findings = findings_of(records, measured, reference, candidate)
-        open_questions = []
+        seen = None
     else:
         seen = compare_traces(reference, candidate, options)
         measured, records = Forced(), seen.judged
-        findings = accumulated.findings(seen, reference, candidate)
-        open_questions = [*seen.missing, *accumulated.doubts(seen)]
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
-    findings = joined([f for result in results.values() for f in result.findings], findings)
+    unexplained = _unexplained(records, list(results.values()))
+    findings = (
+        findings_of(unexplained, measured, reference, candidate) if seen is None else
+        accumulated.findings(seen._replace(judged=unexplained), reference, candidate)
+    )  # fmt: skip
+    findings, folded = joined(list(results.values()), findings)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
@@ -61,11 +68,23 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
         if result.stage.diverged:
             result.stage.status = "diverged"
+    for finding in folded:
+        stage = stages[finding.stage]
+        if finding.severity == "fault" and stage.status == "match":
+            stage.status, stage.note = "diverged", "what diverges is evidence of an earlier stage's finding"
+        stage.diverged += finding.severity == "fault"
+    open_questions = [] if seen is None else [*seen.missing, *accumulated.doubts(seen)]
     missing = open_questions or uncovered(records, measured, reference, candidate)
     comparison = _verdict(findings, stages, missing, measured, reference, candidate, chosen)
     if forced is None:
         comparison.headline += f"; {accumulated.HOW}"
     return comparison
+
+
+def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:
+    """The measured places without the updates of parameters that are known not to be trained on one side."""
+    known = {path for result in results for claim in result.claims.values() for path in claim.reference}
+    return [j for j in records if j.record.kind not in ("given", "parameter") or j.record.path not in known]
 
 
 def _note(text: str) -> Finding:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import mindspore
@@ -14,11 +15,15 @@ import mindspore.dataset.engine.iterators as iterators
 import mindspore.ops.composite.base as composite
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import Initializer
 from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOptimizer
 from mindspore.graph.api import _no_grad, _pynative_executor
+from mindspore.train import serialization
 
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
+from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
@@ -40,6 +45,9 @@ class MindSporeAdapter:
         self._tags: dict[tuple[int, tuple[int, ...], str], tuple[int, int, Any]] = {}
         self._mode: _Mode | None = None
         self._loss: Any = None
+        self._seed = mindspore.set_seed
+        self.schedules: list[Any] = []
+        self._fills: Fills | None = None
 
     @property
     def version(self) -> str:
@@ -48,6 +56,7 @@ class MindSporeAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -61,6 +70,8 @@ class MindSporeAdapter:
         self._replace(ops.Dropout, "__call__", functools.partialmethod(dropout, self, ops.Dropout.__call__))
         self._wrap_indexing()
         self._wrap_loss_scalers()
+        wrap_declared(self)
+        self._follow_initializers()
         mindspore.runtime.launch_blocking()
 
     def uninstall(self) -> None:
@@ -277,6 +288,28 @@ class MindSporeAdapter:
             if kind is not None:
                 self._replace(kind, "__init__", self._scaling(kind.__init__))
 
+    def _follow_initializers(self) -> None:
+        """Remembers what initializers and checkpoints put into parameters."""
+        if not self.session.initials:
+            return
+        fills = self._fills = Fills(self.session.source.here)
+        self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
+        for name in NUMPY:
+            self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        load = mindspore.load_param_into_net
+
+        @functools.wraps(load)
+        def wrapped(net: Any, parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            result = load(net, parameters, *args, **kwargs)
+            missing = result[0] if isinstance(result, tuple) and result else result
+            known = [p for p in net.get_parameters() if p.name in parameters and p.name not in (missing or ())]
+            fills.loaded(known)
+            return result
+
+        for owner in (mindspore, mindspore.train, serialization):
+            if hasattr(owner, "load_param_into_net"):
+                self._replace(owner, "load_param_into_net", wrapped)
+
     def _scaling(self, init: Any) -> Any:
         @functools.wraps(init)
         def wrapped(this: Any, *args: Any, **kwargs: Any) -> None:
@@ -313,7 +346,7 @@ class MindSporeAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        mindspore.set_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, Tensor)
@@ -420,24 +453,13 @@ class MindSporeAdapter:
         return list(optimizer.parameters)
 
     def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
-        names = (
-            "momentum",
-            "use_nesterov",
-            "nesterov",
-            "dampening",
-            "beta1",
-            "beta2",
-            "eps",
-            "loss_scale",
-            "weight_decay",
-        )
-        made = self.made(optimizer).arguments
-        settings = {k: v for k, v in made.items() if isinstance(v, (int, float, bool, str))}
-        for name in names:
-            value = getattr(optimizer, name, None)
-            if isinstance(value, (int, float, bool)):
-                settings.setdefault(name, value)
-        return [{**settings, "parameters": [self.session.parameter_name(p) for p in optimizer.parameters]}]
+        return optimizer_groups(self, optimizer)
+
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        return None
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         parameters = self.optimizer_parameters(optimizer)
@@ -453,6 +475,12 @@ class MindSporeAdapter:
             for parameter, state in zip(parameters, values, strict=True):
                 found[id(parameter)][key] = state
         return found
+
+    def origin(self, tensor: Any) -> Origin | None:
+        return self._fills.origin(tensor, self.read(tensor)[0]) if self._fills is not None else None
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return self._fills.again() if self._fills is not None else nullcontext()
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         kept = [(p, p.asnumpy().copy()) for p in layer.get_parameters() if not p.requires_grad]

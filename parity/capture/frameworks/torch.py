@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch.utils.data.dataloader as dataloader
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
+from parity.capture.frameworks.torch_initial import Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -37,6 +40,9 @@ class TorchAdapter:
         self._undo: list[Callable[[], None]] = []
         self._epoch = 0
         self._mode: _Mode | None = None
+        self._seed = torch.manual_seed
+        self.schedules: list[Any] = []
+        self._provenance: Provenance | None = None
 
     @property
     def version(self) -> str:
@@ -45,6 +51,7 @@ class TorchAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -53,12 +60,16 @@ class TorchAdapter:
         self._wrap_optimizers()
         self._wrap_backward()
         self._wrap_loaders()
+        self._follow_draws()
         self._open_functions()
+        wrap_declared(self)
         self._replace(torch, "compile", self._not_compiled)
         torch.backends.mha.set_fastpath_enabled(False)
 
     def uninstall(self) -> None:
         self.pop_mode()
+        if self._provenance is not None:
+            self._provenance.stop()
         while self._undo:
             self._undo.pop()()
         self.session = None
@@ -178,6 +189,23 @@ class TorchAdapter:
 
         self._replace(iterator, "__next__", wrapped)
 
+    def _follow_draws(self) -> None:
+        """Follows random numbers into the parameters, until the first step."""
+        if not self.session.initials:
+            return
+        provenance = self._provenance = Provenance(self.session.source.here)
+        provenance.start()
+        load = torch.nn.Module.load_state_dict
+
+        @functools.wraps(load)
+        def wrapped(layer: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
+            result = load(layer, state, *args, **kwargs)
+            own = layer.state_dict(keep_vars=True)
+            provenance.loaded([t for name, t in own.items() if name in state and torch.is_tensor(t)])
+            return result
+
+        self._replace(torch.nn.Module, "load_state_dict", wrapped)
+
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
         functional = torch.nn.functional
@@ -224,7 +252,7 @@ class TorchAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -323,11 +351,29 @@ class TorchAdapter:
             groups.append({**settings, "parameters": [self.session.parameter_name(p) for p in group["params"]]})
         return groups
 
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        try:
+            return len(loader)
+        except TypeError:
+            return None
+
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         return {
             id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
             for parameter, state in optimizer.state.items()
         }
+
+    def origin(self, tensor: Any) -> Origin | None:
+        if self._provenance is None:
+            return None
+        self._provenance.stop()
+        return self._provenance.origin(tensor)
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return drawing()
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         buffers = [(b, b.detach().clone()) for b in layer.buffers()]
