@@ -18,6 +18,7 @@ import click
 
 import parity
 from parity.arguments import byte_count, number, output_file, split, stages, subject, trace_file
+from parity.config import merged, read_config
 from parity.errors import Exit, ParityError, UsageError
 from parity.options import Options, Request
 
@@ -67,17 +68,44 @@ def _running(function: F) -> F:
     return function
 
 
+def _judging(function: F) -> F:
+    """The options that say how a comparison is judged."""
+    for option in (
+        click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol."),
+        click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol."),
+        click.option("--strict", is_flag=True, help="Make warnings faults."),
+        click.option("--skip", metavar="STAGE,...", default="", help="Leave these stages out."),
+        click.option("--only", metavar="STAGE,...", default="", help="Judge these stages and no others."),
+    ):
+        function = option(function)
+    return function
+
+
+def _options(given: dict[str, Any], **more: Any) -> Options:
+    """The options that judge.
+
+    Raises:
+        UsageError: One of them says something that it cannot say.
+    """
+    if (given["rtol"] is None) != (given["atol"] is None):
+        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
+    return Options(
+        only=stages("--only", given["only"]),
+        skip=stages("--skip", given["skip"]),
+        strict=given["strict"],
+        rtol=number("--rtol", given["rtol"]),
+        atol=number("--atol", given["atol"]),
+        **more,
+    )
+
+
 @command.command("compare", short_help="Compare two scripts, two traces, or one of each.")
 @click.argument("reference")
 @click.argument("candidate")
 @click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
 @_running
 @click.option("--keep", metavar="DIR", help="Keep traces and comparison here instead of in the cache.")
-@click.option("--only", metavar="STAGE,...", default="", help="Judge these stages and no others.")
-@click.option("--skip", metavar="STAGE,...", default="", help="Leave these stages out.")
-@click.option("--strict", is_flag=True, help="Make warnings faults.")
-@click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol.")
-@click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol.")
+@_judging
 @click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
 @click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
@@ -91,18 +119,12 @@ def _running(function: F) -> F:
 def compare(script_args: list[str], /, **given: Any) -> Task:
     """Compare REFERENCE with CANDIDATE: training scripts (.py) or traces (.trace).
 
-    What stands after -- goes to both scripts.
+    What stands after -- goes to both scripts. Options may also stand in a parity.toml beside the candidate.
     """
-    if (given["rtol"] is None) != (given["atol"] is None):
-        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
-    options = Options(
-        only=stages("--only", given["only"]),
-        skip=stages("--skip", given["skip"]),
-        strict=given["strict"],
-        rtol=number("--rtol", given["rtol"]),
-        atol=number("--atol", given["atol"]),
-        free=given["free"],
-        steps=given["steps"],
+    config = read_config(Path(given["candidate"]))
+    given = merged(given, _explicit(), config, Path(given["candidate"]).parent)
+    options = _options(
+        given, free=given["free"], steps=given["steps"], ignored=tuple(config.ignore), accepted=tuple(config.accept)
     )
     sides = {
         side: subject(
@@ -118,10 +140,17 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
     keep = Path(given["keep"]) if given["keep"] else None
     request = Request(
         sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"],
-        byte_count("--max-disk", given["max_disk"]),
+        byte_count("--max-disk", given["max_disk"]), tuple(config.pin),
     )  # fmt: skip
     outputs = [output_file(name) for name in given["outputs"]]
     return lambda: _compare(request, outputs, given["form"], given["verbose"])
+
+
+def _explicit() -> set[str]:
+    """The parameters that stand on the command line."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource
+    return {name for name in context.params if context.get_parameter_source(name) is source.COMMANDLINE}
 
 
 def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) -> int:
@@ -198,6 +227,54 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
             text = "{trace}: {framework} {version}, {steps} steps, {layers} layers, {parameters} parameters"
             _print("\n".join(map(safe, (text.format_map(facts), *meta.notes))) + "\n")
         return Exit.MATCH
+
+    return run
+
+
+@command.command("report", short_help="Print a kept comparison again.")
+@click.argument("saved")
+@click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
+@_formatted
+@_judging
+def report(**given: Any) -> Task:
+    """Print the comparison that is kept in SAVED (the folder of --keep, or a comparison.json), without running it.
+
+    With options that judge, its traces are judged anew.
+    """
+    saved, options = Path(given["saved"]), _options(given)
+    outputs = [output_file(name) for name in given["outputs"]]
+
+    def run() -> int:
+        from parity.report.json import document, dumps
+        from parity.saved import judge_again, read_saved
+
+        comparison = read_saved(saved)
+        if options != Options():
+            comparison = judge_again(saved, options)
+        _write_reports(outputs, comparison)
+        if given["form"] == "json":
+            _print(dumps(document(comparison)))
+        else:
+            _print_text(comparison)
+        return _EXITS.get(comparison.verdict, Exit.ERROR)
+
+    return run
+
+
+@command.command("doctor", short_help="Interpreters, frameworks, versions, and whether they work.")
+@click.option("--python", "pythons", multiple=True, metavar="PYTHON", help="Another interpreter; may be repeated.")
+@_formatted
+def doctor(pythons: tuple[str, ...], form: str) -> Task:
+    """List interpreters, their frameworks and what is supported, and capture one layer with each.
+
+    Exit codes: 0 every framework that is installed works, 2 one does not, or there is none.
+    """
+
+    def run() -> int:
+        from parity.doctor import examine
+        from parity.doctor import report as print_report
+
+        return print_report(examine(pythons), form, _print)
 
     return run
 

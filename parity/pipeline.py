@@ -16,6 +16,7 @@ from parity.options import Request, Subject
 from parity.report.json import document, dumps
 from parity.reuse import References
 from parity.runs import run_folder
+from parity.saved import judged
 from parity.trace import Trace
 
 FORCED_PASSES = 5
@@ -97,7 +98,8 @@ class _Run:
         forced = None if self.request.reference.is_trace else self._force(reference, candidate)
         self.console.begin("comparing")
         start = time.perf_counter()
-        comparison = judge(reference, candidate, forced, options)
+        given = self.request.reference.is_trace or self.request.candidate.is_trace
+        comparison = (judged if given else judge)(reference, candidate, forced, options)
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
         comparison.reference.notes = [*comparison.reference.notes, *self.notes["reference"]]
@@ -156,7 +158,7 @@ class _Run:
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
                 free=self.request.options.free, inputs=inputs,
-                limit=self._left(),
+                limit=self._left(), pins=[(pin.reference, pin.candidate) for pin in self.request.pins],
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:

@@ -20,7 +20,21 @@ COMMON = {
     "measured", "noise", "space",
 }  # fmt: skip
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
-TOP = {"pipeline", "cli", "tables", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
+TOP = {
+    "pipeline",
+    "cli",
+    "tables",
+    "config",
+    "saved",
+    "doctor",
+    "arguments",
+    "console",
+    "runs",
+    "reuse",
+    "pytest_plugin",
+    "__init__",
+    "__main__",
+}
 
 
 def area(name: str) -> str:

@@ -45,6 +45,11 @@ class _Frameworks:
             adapter.install(self.session)
             adapter.seed(SEED)
 
+    def forget(self) -> None:
+        """A process that the script has forked is none of ours: it must not write into the trace."""
+        if self.session is not None:
+            self.session.finished = True
+
     def follow(self, session: Session) -> None:
         """From now on the adapters tell this session."""
         self.session = session
@@ -61,6 +66,7 @@ def main(path: str) -> int:
     """Runs a job file; returns the process's exit code."""
     job = msgspec.convert(json.loads(Path(path).read_bytes()), Job)
     frameworks = _Frameworks()
+    os.register_at_fork(after_in_child=frameworks.forget)
     on_import({"torch": frameworks.torch, "mindspore": frameworks.mindspore})
     try:
         if job.kind == "force":

@@ -12,7 +12,7 @@ class Job(msgspec.Struct):
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
     `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
-    `limit` is how many bytes the output may take.
+    `limit` is how many bytes the output may take; `pins` are pairs of layers that the user has fixed.
     """
 
     kind: str
@@ -26,3 +26,4 @@ class Job(msgspec.Struct):
     inputs: bool = False
     noise: bool = False
     limit: int | None = None
+    pins: list[tuple[str, str]] = []

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,7 @@ def capture(
     inputs: bool = False,
     noise: bool = False,
     limit: int | None = None,
+    pins: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -53,6 +55,7 @@ def capture(
         free: With `sync`, only pair the parameters with that reference's.
         noise: Run a reference again with moved values, and add what that does to its trace.
         limit: Bytes that the trace may take.
+        pins: Layers that the user has paired, by their paths, reference first.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
     Returns:
@@ -69,7 +72,7 @@ def capture(
     kind = "record" if sync is None else "free" if free else "sync"
     job = Job(
         kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise,
-        limit=limit,
+        limit=limit, pins=list(pins),
     )  # fmt: skip
     return run_job(job, python=python, cwd=cwd, timeout=timeout * (NOISY if noise else 1), side=side, log=log)
 

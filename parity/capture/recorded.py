@@ -15,7 +15,7 @@ from parity.capture.job import Job
 from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence, tell
-from parity.capture.source import Source
+from parity.capture.source import Source, readable
 from parity.capture.sync import Synchroniser
 from parity.model import Meta
 from parity.space import size
@@ -74,13 +74,19 @@ class _Run:
         self.recorder: Recorder
         if reference is not None:
             self.recorder = Synchroniser(
-                self.writer, source, steps, reference, free=job.kind == "free", inference=bool(inference)
+                self.writer,
+                source,
+                steps,
+                reference,
+                free=job.kind == "free",
+                inference=bool(inference),
+                pins=job.pins,
             )
         else:
             self.recorder = Recorder(self.writer, source, steps, inference)
         self.recorder.on_step = self._step_done
-        self.meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))
-        self.meta.folder = str(source.folder)
+        self.meta = Meta(python=sys.version.split()[0], command=[readable(word) for word in (job.script, *job.args)])
+        self.meta.script, self.meta.folder = readable(str(script.resolve())), readable(str(source.folder))
         self.writer.meta(self.meta)
         frameworks.follow(self.recorder)
 
@@ -125,7 +131,7 @@ class _Run:
         meta = self.meta
         meta.stopped = outcome.kind == "stopped"
         if outcome.kind == "failed":
-            meta.error = {"text": outcome.text, "summary": outcome.error}
+            meta.error = {"text": readable(outcome.text), "summary": readable(outcome.error)}
         if self.recorder.roots:
             self.recorder.save_layers()
         self.writer.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from parity.align.parameters import (
     pair_roots,
     to_candidate,
 )  # fmt: skip
+from parity.align.pins import map_pinned
 from parity.align.values import distance, lay, layout
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
@@ -66,6 +68,7 @@ class Synchroniser(Recorder):
         reference: The reference's trace.
         free: Only pair the parameters; the candidate keeps its own weights, batches and draws.
         inference: Whether a step is a call of the model that nothing is learned from.
+        pins: Layers that the user has paired, by their paths, reference first.
     """
 
     def __init__(
@@ -77,10 +80,12 @@ class Synchroniser(Recorder):
         *,
         free: bool = False,
         inference: bool = False,
+        pins: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(writer, source, steps, inference)
         self.reference = reference
         self.free = free
+        self.pins = pins
         self.mapping: dict[str, Any] | None = None
         self.unmapped: list[str] = []
         self._dry = False
@@ -125,14 +130,14 @@ class Synchroniser(Recorder):
         reference = self._reference_nodes()
         memory = self._dry_run(root, args, kwargs)
         candidate = self._nodes(memory)
-        mapping = map_parameters(reference, candidate)
+        mapping = map_pinned(reference, candidate, self.pins)
         if self.free:
             self.mapping = msgspec.to_builtins(mapping)
             return
         self._load(mapping)
         memory = self._dry_run(root, args, kwargs)
         agreed, total = self._agreement(mapping, reference, memory)
-        if agreed < total:
+        if agreed < total and not self.pins:
             better = self._by_values(mapping, reference, candidate, root, args, kwargs)
             self._load(better)
             again, _ = self._agreement(better, reference, self._dry_run(root, args, kwargs))

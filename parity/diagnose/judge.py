@@ -10,6 +10,7 @@ from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
 from parity.diagnose import accumulated, environment, hyperparameters, initialization, structure, updates
+from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -61,20 +62,22 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         for finding in findings:
             if finding.severity == "warning":
                 finding.severity = "fault"
-    findings = _ordered(findings)
+    findings = _ordered(settle(findings, options))
     stages = stages_of(records, findings, measured, reference, candidate, chosen)
     for name, result in results.items():
         stages[name] = result.stage
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
         if result.stage.diverged:
             result.stage.status = "diverged"
+        elif result.stage.status == "diverged":
+            result.stage.status = "match"  # what differed there was accepted
     for finding in folded:
         stage = stages[finding.stage]
         if finding.severity == "fault" and stage.status == "match":
             stage.status, stage.note = "diverged", "what diverges is evidence of an earlier stage's finding"
         stage.diverged += finding.severity == "fault"
     open_questions = [] if seen is None else [*seen.missing, *accumulated.doubts(seen)]
-    missing = open_questions or uncovered(records, measured, reference, candidate)
+    missing = open_questions or uncovered(records, measured, reference, candidate, getattr(options, "ignored", ()))
     comparison = _verdict(findings, stages, missing, measured, reference, candidate, chosen)
     if forced is None:
         comparison.headline += f"; {accumulated.HOW}"
