@@ -43,7 +43,8 @@ class TestAccept:
     def test_all_accepted(self, parity: Parity, kept: Path) -> None:
         found = faults(json.loads((kept / "kept" / "comparison.json").read_text()))
         entries = [
-            f'[[accept]]\nkind = "{f["kind"]}"\ncandidate = "{f["candidate"]["path"]}"\nreason = "agreed in review {n}"\n'
+            f'[[accept]]\nkind = "{f["kind"]}"\ncandidate = "{f["candidate"]["path"]}"\n'
+            f'reason = "agreed in review {n}"\n'
             for n, f in enumerate(found)
         ]
         done = again(parity, kept, "\n".join(entries))
