@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import overload
 
@@ -126,7 +127,14 @@ def trace_file(name: str) -> Path:
     path = Path(name)
     if path.suffix != ".trace":
         raise UsageError(f"-o {name}: a trace is called NAME.trace", hint="name an output that ends in .trace")
-    return _writable(path, name, folder=True)
+    _writable(path, name, folder=True)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".parity-", dir=path.parent))
+    except OSError as error:
+        raise UsageError(
+            f"-o {name}: nothing can be written there: {error.strerror}", hint="name another folder"
+        ) from None
+    return path
 
 
 def _writable(path: Path, name: str, *, folder: bool = False) -> Path:

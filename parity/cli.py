@@ -107,6 +107,7 @@ def _options(given: dict[str, Any], **more: Any) -> Options:
 @click.option("--keep", metavar="DIR", help="Keep traces and comparison here instead of in the cache.")
 @_judging
 @click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
+@click.option("--summary", is_flag=True, help="A first look by statistics only; never says match.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
 @click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
 @click.option("--candidate-python", metavar="PYTHON", help="Interpreter of the candidate.")
@@ -124,7 +125,12 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
     config = read_config(Path(given["candidate"]))
     given = merged(given, _explicit(), config, Path(given["candidate"]).parent)
     options = _options(
-        given, free=given["free"], steps=given["steps"], ignored=tuple(config.ignore), accepted=tuple(config.accept)
+        given,
+        free=given["free"],
+        summary=given["summary"],
+        steps=given["steps"],
+        ignored=tuple(config.ignore),
+        accepted=tuple(config.accept),
     )
     sides = {
         side: subject(

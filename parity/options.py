@@ -51,6 +51,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         atol: The absolute one.
         free: The candidate keeps its own weights and batches.
         steps: Training steps asked of each script.
+        summary: A first look at statistics only.
         ignored: Paths that are not judged.
         accepted: Findings that are no faults.
     """
@@ -62,6 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     atol: float | None = None
     free: bool = False
     steps: int = 3
+    summary: bool = False
     ignored: tuple[Ignored, ...] = ()
     accepted: tuple[Accepted, ...] = ()
 

@@ -95,7 +95,8 @@ class _Run:
             candidate = self._capture(
                 "candidate", self.request.candidate, _steps(options.steps, reference), reference.path
             )
-        forced = None if self.request.reference.is_trace else self._force(reference, candidate)
+        exact = not (self.request.reference.is_trace or options.summary)
+        forced = self._force(reference, candidate) if exact else None
         self.console.begin("comparing")
         start = time.perf_counter()
         given = self.request.reference.is_trace or self.request.candidate.is_trace
@@ -126,7 +127,7 @@ class _Run:
     def _reference(self, subject: Subject, steps: int) -> Trace:
         """The reference's trace: that of an earlier run where nothing changed since."""
         output, references = self._output("reference"), References()
-        known = None if self.request.fresh else references.find(subject, steps, output)
+        known = None if self.request.fresh or self.request.options.summary else references.find(subject, steps, output)
         if known is not None:
             try:
                 trace = Trace(output)
@@ -142,7 +143,7 @@ class _Run:
         inputs = output.with_name(output.name + ".inputs")
         try:
             trace = self._capture("reference", subject, steps, None, inputs=True)
-            if trace.meta.complete and inputs.is_file():
+            if trace.meta.complete and inputs.is_file() and not self.request.options.summary:
                 references.keep(subject, steps, output, inputs)
         finally:
             inputs.unlink(missing_ok=True)
@@ -159,6 +160,7 @@ class _Run:
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
                 free=self.request.options.free, inputs=inputs,
                 limit=self._left(), pins=[(pin.reference, pin.candidate) for pin in self.request.pins],
+                summary=self.request.options.summary,
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:

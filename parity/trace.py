@@ -91,17 +91,20 @@ class TraceWriter:
     Args:
         path: The final folder, `NAME.trace`. The partial folder stands beside it.
         limit: Bytes that the trace may take; None for as much as the disk has.
+        summary: Write the statistics of tensors, and the tensors themselves only while `keeping` is set.
 
     Attributes:
+        keeping: Whether tensors are stored now.
         written: Bytes that it takes so far.
         failed: The error after which nothing more can be written.
 
     Every method that writes raises `OutOfSpace` where there is no room, and again from then on.
     """
 
-    def __init__(self, path: Path, limit: int | None = None) -> None:
+    def __init__(self, path: Path, limit: int | None = None, summary: bool = False) -> None:
         self.final = path
         self.limit = limit
+        self.keeping = not summary
         self.written = 0
         self.failed: OutOfSpace | None = None
         self.partial = path.with_name(path.name + ".partial")
@@ -111,6 +114,7 @@ class TraceWriter:
         self._events = open(self.partial / "events.jsonl", "wb")  # noqa: SIM115  (closed by finish or close)
         self._encoder = msgspec.json.Encoder()
         self._known: set[str] = set()
+        self._stored: set[str] = set()
         self._pending: dict[str, tuple[TensorRef, np.ndarray]] = {}
         self._pending_bytes = 0
         self._files = 0
@@ -129,13 +133,24 @@ class TraceWriter:
         ref = TensorRef(digest_of(array, dtype), dtype, tuple(array.shape))
         if ref.digest not in self._known:
             self._known.add(ref.digest)
+            self.event(_statistics(ref, array))
+        if self.keeping and ref.digest not in self._stored:
+            self._stored.add(ref.digest)
             self._pending[ref.digest] = (ref, array)
             self._pending_bytes += array.nbytes
             self.written += array.nbytes
-            self.event(_statistics(ref, array))
             if self._pending_bytes > FLUSH_BYTES:
                 self.flush()
         return ref
+
+    @contextmanager
+    def needed(self) -> Iterator[None]:
+        """What is put meanwhile is stored in any case: what the other run starts from and is given."""
+        before, self.keeping = self.keeping, True
+        try:
+            yield
+        finally:
+            self.keeping = before
 
     def event(self, event: Event) -> None:
         """Appends one record."""
@@ -313,6 +328,14 @@ class Trace:
         except (ValueError, OverflowError, OSError) as error:
             raise TraceError(f"{path}: tensor {ref.digest[:8]} cannot be read: {error}") from None
         return widen(stored, ref.dtype)
+
+    def statistics(self) -> dict[str, TensorEvent]:
+        """The statistics of every tensor by its digest, also of those whose values were not stored.
+
+        Raises:
+            TraceError: The records cannot be decoded.
+        """
+        return {event.ref.digest: event for event in self._read_events() if isinstance(event, TensorEvent)}
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written."""

@@ -100,3 +100,22 @@ def test_damaged_noise_is_an_error(parity: Parity, captured: Path, tmp_path: Pat
     done = parity("compare", "bad.trace", "cand.trace", "--format", "json")
     assert (done.code, done.document["error"]["slug"]) == (2, "bad-trace")
     assert "noise.json" in done.document["error"]["message"]
+
+
+class TestSummary:
+    def test_it_never_says_match(self, parity: Parity) -> None:
+        parity.write("ref.py", pairs.TORCH)
+        parity.write("cand.py", pairs.MINDSPORE)
+        done = parity("compare", "ref.py", "cand.py", "--summary", "--steps", "2", "--keep", "kept", "--format", "json")
+        assert (done.code, done.document["verdict"]) == (3, "inconclusive"), done.document["headline"]
+        assert "--summary" in done.document["headline"]
+        assert done.document["stages"]["forward"]["compared"] > 8
+        stored = sum(file.stat().st_size for file in (parity.folder / "kept").rglob("*.safetensors"))
+        assert stored < 40_000, "weights and batches only"
+
+    def test_a_clear_difference(self, parity: Parity) -> None:
+        parity.write("ref.py", pairs.TORCH)
+        parity.write("cand.py", edited(pairs.MINDSPORE, pairs.SOFTMAX_AXIS))
+        done = parity("compare", "ref.py", "cand.py", "--summary", "--steps", "1", "--format", "json")
+        assert done.code == 1, done.document["headline"]
+        assert done.document["findings"][done.document["first"]]["candidate"]["path"] == "attn.proj"

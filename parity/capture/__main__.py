@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from parity.capture.job import Job
-from parity.capture.run import SEED, on_import
+from parity.capture.run import SEED, on_import, tell
 from parity.capture.session import Session
 from parity.errors import CaptureFailed, ParityError
 
@@ -87,7 +87,10 @@ def main(path: str) -> int:
 def _hand_on(job: Job, error: ParityError) -> int:
     """Writes an error down for the parent."""
     document = {"slug": error.slug, "message": error.message, "hint": error.hint}
-    Path(job.output + ".error").write_text(json.dumps(document), encoding="utf-8")
+    try:
+        Path(job.output + ".error").write_text(json.dumps(document), encoding="utf-8")
+    except OSError:
+        tell(error.message)  # nothing can be written there, which may be the error itself
     return PARITY_FAILED
 
 

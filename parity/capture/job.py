@@ -12,7 +12,8 @@ class Job(msgspec.Struct):
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
     `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
-    `limit` is how many bytes the output may take; `pins` are pairs of layers that the user has fixed.
+    `limit` is how many bytes the output may take; `pins` are pairs of layers that the user has fixed;
+    `summary` leaves the values of tensors out that no other run needs.
     """
 
     kind: str
@@ -26,4 +27,5 @@ class Job(msgspec.Struct):
     inputs: bool = False
     noise: bool = False
     limit: int | None = None
+    summary: bool = False
     pins: list[tuple[str, str]] = []

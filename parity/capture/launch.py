@@ -38,6 +38,7 @@ def capture(
     noise: bool = False,
     limit: int | None = None,
     pins: Sequence[tuple[str, str]] = (),
+    summary: bool = False,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -56,6 +57,7 @@ def capture(
         noise: Run a reference again with moved values, and add what that does to its trace.
         limit: Bytes that the trace may take.
         pins: Layers that the user has paired, by their paths, reference first.
+        summary: Record statistics only, apart from what the other side starts from.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
     Returns:
@@ -72,7 +74,7 @@ def capture(
     kind = "record" if sync is None else "free" if free else "sync"
     job = Job(
         kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise,
-        limit=limit, pins=list(pins),
+        limit=limit, pins=list(pins), summary=summary,
     )  # fmt: skip
     return run_job(job, python=python, cwd=cwd, timeout=timeout * (NOISY if noise else 1), side=side, log=log)
 

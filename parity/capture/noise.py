@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ class _Held:
         ref = TensorRef(digest_of(array, name), name, tuple(array.shape))
         self.arrays[ref.digest] = widen(array, name)
         return ref
+
+    def needed(self) -> nullcontext[None]:
+        return nullcontext()
 
     def event(self, event: Event) -> None:
         self.heard(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,8 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            ref = self.store(tensor)
+            with self.writer.needed() if origin is not None else nullcontext():
+                ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
             self._keep.append(tensor)
             self._refs[tag] = ref
@@ -145,15 +147,16 @@ class Recorder(Session):
 
     def _on_model(self) -> None:
         self.busy = True
-        for held in self.held:
-            shape = tuple(self.adapter.read(held.tensor)[0].shape)
-            info = ParameterInfo(
-                held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
-            )
-            info.ref = info.own = self.store(held.tensor)
-            info.dtype = info.ref.dtype
-            self.parameters.append(info)
-        record_initials(self.adapter, self.held, self.writer)
+        with self.writer.needed():
+            for held in self.held:
+                shape = tuple(self.adapter.read(held.tensor)[0].shape)
+                info = ParameterInfo(
+                    held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
+                )
+                info.ref = info.own = self.store(held.tensor)
+                info.dtype = info.ref.dtype
+                self.parameters.append(info)
+            record_initials(self.adapter, self.held, self.writer)
         self.initial = self.writer.written
         self.busy = False
 
@@ -247,9 +250,8 @@ class Recorder(Session):
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
             items = []
-            for name, tensor in tensors:
-                ref = self.store(tensor)
-                items.append(Item(name, -1, ref))
+            with self.writer.needed():
+                items += [Item(name, -1, self.store(tensor)) for name, tensor in tensors]
             self.writer.event(BatchEvent(self.step, self._batches, type(loader).__name__, items))
             self._batches += 1
             self.busy = False
@@ -261,7 +263,9 @@ class Recorder(Session):
         values, dtype = self.adapter.read(drawn)
         if kind == "mask":
             values, dtype = values.astype(np.uint8), "uint8"
-        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, self.writer.put(values, dtype)))
+        with self.writer.needed():
+            ref = self.writer.put(values, dtype)
+        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, ref))
         self._randoms += 1
         self.busy = busy
         return drawn

@@ -70,7 +70,7 @@ class _Run:
         self.job = job
         script = Path(job.script)
         source = Source(script)
-        self.writer = TraceWriter(Path(job.output), job.limit)
+        self.writer = TraceWriter(Path(job.output), job.limit, job.summary)
         self.recorder: Recorder
         if reference is not None:
             self.recorder = Synchroniser(
@@ -121,6 +121,7 @@ class _Run:
         meta.unmapped = getattr(recorder, "unmapped", [])
         meta.environment.update(recorder.facts)
         meta.environment["model_called"] = recorder.model_called
+        meta.environment["summary"] = self.job.summary
         meta.environment["differentiated"] = recorder.differentiated
 
     def finish(self, outcome: Outcome) -> bool:

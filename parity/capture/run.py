@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.session import StopRun
-from parity.errors import OutOfSpace
+from parity.errors import ParityError
 
 SEED = 1
 """Every pass starts from this seed; what the script itself seeds comes later and wins."""
@@ -61,6 +61,12 @@ class Outcome:
         self.error = error
 
 
+def _raised_here(error: BaseException) -> bool:
+    """Whether an error came from parity's own code, and not from a script that raises one of parity's."""
+    here = str(Path(__file__).resolve().parents[1])
+    return os.path.abspath(traceback.extract_tb(error.__traceback__)[-1].filename).startswith(here)
+
+
 def _script_traceback(error: BaseException, script: Path) -> str:
     """The traceback from the script's first own frame on, without the frames of parity around and between."""
     here = str(Path(__file__).resolve().parents[1])
@@ -99,8 +105,6 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
         exec(code, module.__dict__)
     except StopRun:
         outcome = Outcome("stopped")
-    except OutOfSpace:
-        raise
     except SystemExit as exit:
         code_ = exit.code
         failed = code_ not in (None, 0)
@@ -108,6 +112,8 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
     except KeyboardInterrupt:
         outcome = Outcome("interrupted")
     except BaseException as error:  # the script's own failure, whatever it is, is shown as the script's
+        if isinstance(error, ParityError) and _raised_here(error):
+            raise
         outcome = Outcome("failed", _script_traceback(error, script)[-LONGEST:], _summary(error))
     finally:
         before.restore()

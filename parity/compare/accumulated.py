@@ -83,7 +83,7 @@ def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated
     Raises:
         TraceError: A tensor or the noise cannot be read.
     """
-    mapping = _mapping(reference, candidate)
+    mapping = mapping_of(reference, candidate)
     if mapping is None:
         how = "capture it with --sync and this reference's trace"
         return Accumulated([], [], [f"the candidate did not start from this reference's weights: {how}"])
@@ -122,7 +122,7 @@ def _size(record: Measured) -> float:
     return record.peak if record.kind == "parameter" else record.scale
 
 
-def _mapping(reference: Trace, candidate: Trace) -> Mapping | None:
+def mapping_of(reference: Trace, candidate: Trace) -> Mapping | None:
     """The pairs of parameters, if the candidate was given just these values at its start."""
     found = candidate.meta.mapping
     if not found or "agreed" not in found:

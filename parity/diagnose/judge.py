@@ -9,6 +9,7 @@ from typing import Any
 from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
+from parity.compare.summary import summarised
 from parity.diagnose import accumulated, environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
@@ -44,7 +45,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         records = judged_records(measured, options)
         seen = None
     else:
-        seen = compare_traces(reference, candidate, options)
+        brief = any(trace.meta.environment.get("summary") for trace in (reference, candidate))
+        seen = summarised(reference, candidate) if brief else compare_traces(reference, candidate, options)
         measured, records = Forced(), seen.judged
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)

@@ -25,7 +25,7 @@ NAMES = [
     "a" * 200 + ".py",
     ".py.py",
     "%s{0}.py",
-    "[bold]x[/bold].py",
+    "[bold]x.py",
 ]
 
 
