@@ -106,6 +106,7 @@ def _options(given: dict[str, Any], **more: Any) -> Options:
 @_running
 @click.option("--keep", metavar="DIR", help="Keep traces and comparison here instead of in the cache.")
 @_judging
+@click.option("--train", type=click.IntRange(min=2), metavar="N", help="Train N steps; compare the losses, too.")
 @click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
 @click.option("--summary", is_flag=True, help="A first look by statistics only; never says match.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
@@ -131,6 +132,7 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
         steps=given["steps"],
         ignored=tuple(config.ignore),
         accepted=tuple(config.accept),
+        train=given["train"] or 0,
     )
     sides = {
         side: subject(

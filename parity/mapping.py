@@ -204,6 +204,7 @@ def _ends(known: str, asked: str) -> bool:
     return known == asked or known.endswith("." + asked) or (same_end and asked.startswith(known.rpartition(".")[0]))
 
 
-def _fit(entry: Entry, arguments: Mapping[str, Any]) -> float:
+def _fit(entry: Entry, arguments: Mapping[str, Any]) -> tuple[int, int]:
+    """How well a signature fits arguments: those it has not, then those that are missing, fewest first."""
     names = {p.candidate for p in entry.parameters if p.candidate}
-    return len(names & arguments.keys()) - len(names ^ arguments.keys()) if arguments else 0.0
+    return (-len(arguments.keys() - names), -len(names - arguments.keys())) if arguments else (0, 0)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+LATER = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
+"""Steps of a longer training that are followed closely: faults of schedules and of state show late."""
+
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Two layers, by their paths, that correspond to each other, with everything below them."""
@@ -54,6 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         summary: A first look at statistics only.
         ignored: Paths that are not judged.
         accepted: Findings that are no faults.
+        train: Training steps of which the losses are compared; 0 for those of `steps`.
     """
 
     only: tuple[str, ...] = ()
@@ -66,6 +70,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     summary: bool = False
     ignored: tuple[Ignored, ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    train: int = 0
+
+    @property
+    def length(self) -> int:
+        """Training steps that each script makes."""
+        return max(self.steps, self.train)
+
+    @property
+    def sampled(self) -> list[int] | None:
+        """The steps of a longer training that are followed closely; None for all."""
+        if self.train <= self.steps:
+            return None
+        return sorted({*range(self.steps), *(n for n in LATER if n < self.train), self.train - 1})
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -90,10 +90,10 @@ class _Run:
         reference = _open(self.request.reference, "reference")
         candidate = _open(self.request.candidate, "candidate")
         if reference is None:
-            reference = self._reference(self.request.reference, _steps(options.steps, candidate))
+            reference = self._reference(self.request.reference, _steps(options.length, candidate))
         if candidate is None:
             candidate = self._capture(
-                "candidate", self.request.candidate, _steps(options.steps, reference), reference.path
+                "candidate", self.request.candidate, _steps(options.length, reference), reference.path
             )
         exact = not (self.request.reference.is_trace or options.summary)
         forced = self._force(reference, candidate) if exact else None
@@ -127,7 +127,9 @@ class _Run:
     def _reference(self, subject: Subject, steps: int) -> Trace:
         """The reference's trace: that of an earlier run where nothing changed since."""
         output, references = self._output("reference"), References()
-        known = None if self.request.fresh or self.request.options.summary else references.find(subject, steps, output)
+        options = self.request.options
+        fresh = self.request.fresh or options.summary
+        known = None if fresh else references.find(subject, steps, output, options.sampled)
         if known is not None:
             try:
                 trace = Trace(output)
@@ -143,8 +145,8 @@ class _Run:
         inputs = output.with_name(output.name + ".inputs")
         try:
             trace = self._capture("reference", subject, steps, None, inputs=True)
-            if trace.meta.complete and inputs.is_file() and not self.request.options.summary:
-                references.keep(subject, steps, output, inputs)
+            if trace.meta.complete and inputs.is_file() and not options.summary:
+                references.keep(subject, steps, output, inputs, options.sampled)
         finally:
             inputs.unlink(missing_ok=True)
         return trace
@@ -160,7 +162,7 @@ class _Run:
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
                 free=self.request.options.free, inputs=inputs,
                 limit=self._left(), pins=[(pin.reference, pin.candidate) for pin in self.request.pins],
-                summary=self.request.options.summary,
+                summary=self.request.options.summary, sampled=self.request.options.sampled,
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:
@@ -180,6 +182,7 @@ class _Run:
             "force", str(script), list(subject.args), str(self.folder / "forced"),
             min(reference.meta.steps, candidate.meta.steps), reference=str(reference.path.resolve()),
             candidate=str(candidate.path.resolve()), limit=self._left(),
+            sampled=self.request.options.sampled,
         )  # fmt: skip
         self.console.begin("forcing the reference along the candidate")
         start = time.perf_counter()

@@ -37,18 +37,19 @@ class References:
     def __init__(self) -> None:
         self.folder = cache().parent / "references"
 
-    def find(self, subject: Subject, steps: int, into: Path) -> float | None:
+    def find(self, subject: Subject, steps: int, into: Path, sampled: list[int] | None = None) -> float | None:
         """Puts the trace of an unchanged reference in its place.
 
         Args:
             subject: The reference's script.
             steps: Steps that are asked of it.
             into: Where the trace is wanted; nothing stands there.
+            sampled: The steps of these that are followed closely; None for all.
 
         Returns:
             Seconds since the epoch at which it was captured; None where it must be captured anew.
         """
-        entry = self.folder / _key(subject, steps)
+        entry = self.folder / _key(subject, steps, sampled)
         try:
             inputs = msgspec.json.decode((entry / "inputs.json").read_bytes(), type=Inputs)
             captured = (entry / "inputs.json").stat().st_mtime
@@ -61,7 +62,7 @@ class References:
             return None
         return captured
 
-    def keep(self, subject: Subject, steps: int, trace: Path, inputs: Path) -> None:
+    def keep(self, subject: Subject, steps: int, trace: Path, inputs: Path, sampled: list[int] | None = None) -> None:
         """Keeps a trace that was captured just now, and forgets the oldest ones. A full disk is no error here."""
         with suppress(OSError, shutil.Error):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ class References:
             try:
                 _link(trace, fresh / "reference.trace")
                 shutil.move(inputs, fresh / "inputs.json")
-                entry = self.folder / _key(subject, steps)
+                entry = self.folder / _key(subject, steps, sampled)
                 shutil.rmtree(entry, ignore_errors=True)
                 fresh.rename(entry)
             finally:
@@ -87,14 +88,15 @@ class References:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
-def _key(subject: Subject, steps: int) -> str:
+def _key(subject: Subject, steps: int, sampled: list[int] | None) -> str:
     """What is known before the script runs: its path and content, arguments, folder, interpreter and environment."""
     python = shutil.which(subject.python) or subject.python
     variables = {k: v for k, v in os.environ.items() if not k.startswith(_VOLATILE)}
     script = os.path.abspath(subject.path)
     known = [
         parity.__version__, _recorder(), str(subject.path), script, digest_of_file(script), subject.args,
-        os.path.realpath(subject.cwd), os.path.abspath(python), state_of_file(python), steps, sorted(variables.items()),
+        os.path.realpath(subject.cwd), os.path.abspath(python), state_of_file(python), steps, sampled,
+        sorted(variables.items()),
     ]  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(known)).hexdigest()[:32]
 

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from parity.errors import OutOfSpace, TraceError
-from parity.model import SCHEMA, Event, Layers, Meta, TensorEvent, TensorRef
+from parity.model import SCHEMA, Event, Layers, LossEvent, Meta, TensorEvent, TensorRef
 from parity.space import FULL, disk_full, over_limit
 
 FLUSH_BYTES = 64 * 2**20
@@ -340,6 +340,14 @@ class Trace:
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written."""
         return [e for e in self.events if isinstance(e, kind) and (step is None or e.step == step)]
+
+
+def loss_curve(trace: Trace) -> list[float]:
+    """The loss of each step, the mean over its backward passes; NaN where none was recorded."""
+    found: dict[int, list[float]] = {}
+    for event in trace.of(LossEvent):
+        found.setdefault(event.step, []).append(float(np.mean(np.asarray(trace.array(event.ref), np.float64))))
+    return [float(np.mean(found[step])) if step in found else float("nan") for step in range(trace.meta.steps)]
 
 
 def _write_safetensors(path: Path, tensors: dict[str, tuple[TensorRef, np.ndarray]]) -> None:

@@ -53,8 +53,7 @@ class TestUsage:
         ("words", "part"),
         [
             (["--no-such-flag"], "--no-such-flag"),
-            (["--fresh"], "--fresh"),
-            (["--train", "5"], "--train"),
+            (["--lang", "zh"], "--lang"),
             (["--rtol", "1e-3"], "together"),
             (["--atol", "1e-3"], "together"),
             (["--rtol", "nan", "--atol", "0"], "--rtol"),

@@ -15,10 +15,8 @@ FILES = sorted((ROOT / "parity").rglob("*.py"))
 FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
-COMMON = {
-    "trace", "mapping", "entries", "conventions", "transforms", "sample", "tolerance", "document", "options",
-    "measured", "noise", "space",
-}  # fmt: skip
+MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
+COMMON = {"trace", "sample", "tolerance", "document", "options", "measured", "noise", "space", *MAPPINGS}
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
 TOP = {
     "pipeline",

@@ -14,6 +14,8 @@ class Job(msgspec.Struct):
     `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
     `limit` is how many bytes the output may take; `pins` are pairs of layers that the user has fixed;
     `summary` leaves the values of tensors out that no other run needs.
+    `sampled` are the steps that are followed closely, None for all; with them, a `force` job also runs the reference
+    with moved weights.
     """
 
     kind: str
@@ -29,3 +31,4 @@ class Job(msgspec.Struct):
     limit: int | None = None
     summary: bool = False
     pins: list[tuple[str, str]] = []
+    sampled: list[int] | None = None

@@ -39,6 +39,7 @@ def capture(
     limit: int | None = None,
     pins: Sequence[tuple[str, str]] = (),
     summary: bool = False,
+    sampled: list[int] | None = None,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -58,6 +59,7 @@ def capture(
         limit: Bytes that the trace may take.
         pins: Layers that the user has paired, by their paths, reference first.
         summary: Record statistics only, apart from what the other side starts from.
+        sampled: The steps that are followed closely; None for all.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
     Returns:
@@ -74,7 +76,7 @@ def capture(
     kind = "record" if sync is None else "free" if free else "sync"
     job = Job(
         kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise,
-        limit=limit, pins=list(pins), summary=summary,
+        limit=limit, pins=list(pins), summary=summary, sampled=sampled,
     )  # fmt: skip
     return run_job(job, python=python, cwd=cwd, timeout=timeout * (NOISY if noise else 1), side=side, log=log)
 

@@ -109,11 +109,12 @@ class Measuring(Session):
         self._undo: list[Any] = []
         self._optimizers_seen = 0
         self._touched: set[str] = set()
+        self.unknown: set[str] = set()
 
     @property
-    def listening(self) -> bool:
+    def following(self) -> bool:
         """Not within a forward pass that no gradient comes back to: the candidate's have no place either."""
-        return self._before_idle is None and super().listening
+        return self._before_idle is None and super().following
 
     def _moved(self, values: np.ndarray, unit: float) -> np.ndarray:
         if self.kind != "probe" or values.dtype.kind != "f":

@@ -85,6 +85,7 @@ class _Run:
         else:
             self.recorder = Recorder(self.writer, source, steps, inference)
         self.recorder.on_step = self._step_done
+        self.recorder.sampled = None if job.sampled is None else frozenset(job.sampled)
         self.meta = Meta(python=sys.version.split()[0], command=[readable(word) for word in (job.script, *job.args)])
         self.meta.script, self.meta.folder = readable(str(script.resolve())), readable(str(source.folder))
         self.writer.meta(self.meta)

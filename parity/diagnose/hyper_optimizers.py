@@ -115,7 +115,7 @@ def _settings(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str,
     for r, c in pairs:
         one, other = mine.steps[0][r], theirs.steps[0][c]
         for item in _compared(counterparts, mine, theirs, one, other):
-            kind = _kind(item, one.event.class_name)
+            kind = _kind(item)
             key = (one.event.index, other.event.index, kind)
             found.setdefault(key, (one, other, item, []))[3].append(c)
     findings = []
@@ -153,13 +153,13 @@ def _compared(counterparts: Counterparts, mine: Side, theirs: Side, one: Setting
     ]  # fmt: skip
 
 
-def _kind(item: Compared, class_name: str) -> str:
+def _kind(item: Compared) -> str:
     names = item.parameter.reference, item.parameter.candidate
     for name in names:
         if name in _KINDS:
             return _KINDS[name]
     if "eps" in str(names[0]):
-        return "adam-epsilon" if "adam" in class_name.lower() else "optimizer-epsilon"
+        return "optimizer-eps"
     return str(names[0]).replace("_", "-")
 
 

@@ -15,7 +15,9 @@ from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
+from parity.diagnose.training import judge as judge_training
 from parity.document import STAGES, Comparison, Finding, Place, Side
+from parity.errors import TraceError
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
@@ -43,21 +45,25 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     if forced is not None:
         measured = read_forced(forced)
         records = judged_records(measured, options)
-        seen = None
+        seen, brief = None, False
     else:
         brief = any(trace.meta.environment.get("summary") for trace in (reference, candidate))
         seen = summarised(reference, candidate) if brief else compare_traces(reference, candidate, options)
         measured, records = Forced(), seen.judged
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
-    results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
+    results = _results(context, chosen, brief)
+    behind: dict[int, set[str]] = {}
     unexplained = _unexplained(records, list(results.values()))
     findings = (
-        findings_of(unexplained, measured, reference, candidate) if seen is None else
+        findings_of(unexplained, measured, reference, candidate, behind) if seen is None else
         accumulated.findings(seen._replace(judged=unexplained), reference, candidate)
     )  # fmt: skip
-    findings, folded = joined(list(results.values()), findings)
+    findings, folded = joined(list(results.values()), findings, behind)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
+    faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
+    trained, curve = judge_training(context, faults) if "training" in chosen else ([], None)
+    findings += trained
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):
@@ -66,6 +72,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
                 finding.severity = "fault"
     findings = _ordered(settle(findings, options))
     stages = stages_of(records, findings, measured, reference, candidate, chosen)
+    if curve is not None and curve.status != "skipped":
+        stages["training"] = curve
     for name, result in results.items():
         stages[name] = result.stage
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
@@ -84,6 +92,19 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     if forced is None:
         comparison.headline += f"; {accumulated.HOW}"
     return comparison
+
+
+def _results(context: Context, chosen: set[str], brief: bool) -> dict[str, Result]:
+    """What the chosen stages find; of a brief look, those that need no tensors."""
+    results = {}
+    for name, run in _JUDGES.items():
+        if name in chosen:
+            try:
+                results[name] = run(context)
+            except TraceError:
+                if not brief:
+                    raise
+    return results
 
 
 def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:

@@ -133,7 +133,7 @@ def _matched(gap: list[str], other: list[str], mine: _Side, theirs: _Side) -> li
     if len(rest) == len(left):
         found += [
             (r, c) for r, c in zip(rest, left, strict=True)
-            if kind_of(mine.layers[r].type) == kind_of(theirs.layers[c].type)
+            if kind_of_layer(mine.layers[r].type) == kind_of_layer(theirs.layers[c].type)
         ]  # fmt: skip
     return found
 
@@ -149,9 +149,11 @@ def family_of(type_name: str) -> str | None:
     return next((family for family in _FAMILIES if family in lower), None)
 
 
-def kind_of(type_name: str) -> str:
-    """What a layer without parameters is for, coarser than its family."""
+def kind_of_layer(type_name: str) -> str:
+    """What a layer is for, coarser than its family."""
     lower = type_name.lower()
     if "pool" in lower:
         return "pooling"
+    if "norm" in lower:
+        return "normalisation"
     return "activation" if any(word in lower for word in _ACTIVATIONS) else lower

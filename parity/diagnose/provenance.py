@@ -42,7 +42,7 @@ def tidy(value: Any) -> Any:
     finite = isinstance(value, float) and abs(value) < 3e38
     if finite and abs(float(np.float32(value)) - value) <= 1e-9 * abs(value):
         return float(str(np.float32(value)))
-    return value
+    return float(f"{value:.12g}") if finite else value
 
 
 def rewritten(code: str | None, arguments: list[str], change: str) -> str:

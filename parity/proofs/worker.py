@@ -1,7 +1,8 @@
 """Proves entries, one after the other: `python -m parity.proofs.worker`. It may die in a kernel; the parent lives on.
 
 Each line of standard input is a task `[reference, candidate, what]`, `what` being `signature`, `initializers` or the
-number of a proof; each line of standard output the answer, a list of problems.
+number of a proof; each line of standard output the answer `[problems, raised]`: a list of texts, and whether the
+candidate had already raised in this process, after which some of its kernels fail.
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ def main() -> None:
     sides = Sides()
     for line in sys.stdin:
         reference, candidate, what = msgspec.json.decode(line)
+        raised = sides.raised
         try:
             found = answer(sides, reference, candidate, what)
         except Exception as error:  # one bad entry must not hide the others' results
             found = [f"the proof cannot be carried out: {type(error).__name__}: {error}"]
-        answers.write(msgspec.json.encode(found).decode() + "\n")
+        answers.write(msgspec.json.encode([found, raised]).decode() + "\n")
     answers.flush()
     os._exit(0)  # destructors of cells print thousands of ignored exceptions otherwise
 

@@ -23,7 +23,7 @@ from mindspore.train import serialization
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
-from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
+from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 from parity.capture.supported import SUPPORTED
 
@@ -127,6 +127,9 @@ class MindSporeAdapter:
         self._replace(mindspore, "jit", jit)
         if hasattr(mindspore, "ms_function"):
             self._replace(mindspore, "ms_function", jit)
+        # Layers that are computed again in the backward pass would be seen twice; the values are the same without it.
+        self._replace(nn.Cell, "recompute", lambda *_, **__: None)
+        self._replace(mindspore, "recompute", lambda block, *args, **kwargs: block(*args, **kwargs))
 
     def _force_cpu(self) -> None:
         """Device strings for hardware that is not there run on the CPU, and a note says so."""
@@ -297,6 +300,8 @@ class MindSporeAdapter:
         self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
         for name in NUMPY:
             self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        for name in OPS:
+            self._replace(ops, name, fills.ops(getattr(ops, name)))
         load = mindspore.load_param_into_net
 
         @functools.wraps(load)
@@ -324,7 +329,7 @@ class MindSporeAdapter:
     def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What the dispatch mode calls for every op."""
         session = self.session
-        if not session.listening:
+        if not session.following:
             return func(*args)
         name = str(func.name)
         if name in DRAWS:
@@ -336,7 +341,7 @@ class MindSporeAdapter:
                 result = (new, *result[1:]) if isinstance(result, tuple) else new
         else:
             result = func(*args)
-        found = [t for _, t in tensors_in(result, self.is_tensor)]
+        found = [] if session.light else [t for _, t in tensors_in(result, self.is_tensor)]
         if not found or name.endswith("Grad"):
             return result
         inputs = [t for _, t in tensors_in(list(args), self.is_tensor)]
