@@ -40,6 +40,9 @@ _MAX_HEADER = 100 * 2**20
 _MAX_RECORD = 256 * 2**20
 """Bytes of `meta.json`, of `layers.json` or of one event that are still read: those of real traces are far smaller."""
 
+FEW = 64
+"""Elements of a tensor that a summary stores too: losses are looked at one by one."""
+
 RESERVE = 32 * 2**20
 """Bytes that a trace leaves free on its disk."""
 
@@ -134,7 +137,7 @@ class TraceWriter:
         if ref.digest not in self._known:
             self._known.add(ref.digest)
             self.event(_statistics(ref, array))
-        if self.keeping and ref.digest not in self._stored:
+        if (self.keeping or array.size <= FEW) and ref.digest not in self._stored:
             self._stored.add(ref.digest)
             self._pending[ref.digest] = (ref, array)
             self._pending_bytes += array.nbytes

@@ -10,6 +10,9 @@ import pytest
 from conftest import Done, Parity
 from pairs import Edit, edited, line_of
 
+from parity.model import CallEvent
+from parity.trace import FEW, Trace
+
 
 @pytest.fixture(scope="module")
 def captured(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -110,8 +113,10 @@ class TestSummary:
         assert (done.code, done.document["verdict"]) == (3, "inconclusive"), done.document["headline"]
         assert "--summary" in done.document["headline"]
         assert done.document["stages"]["forward"]["compared"] > 8
-        stored = sum(file.stat().st_size for file in (parity.folder / "kept").rglob("*.safetensors"))
-        assert stored < 40_000, "weights and batches only"
+        trace = Trace(parity.folder / "kept" / "reference.trace")
+        outputs = [item.ref for call in trace.of(CallEvent) for item in call.outputs]
+        assert not any(ref in trace for ref in outputs if ref.size > FEW), "only what the candidate starts from is stored"
+        assert all(p.ref in trace for p in trace.parameters if p.ref is not None)
 
     def test_a_clear_difference(self, parity: Parity) -> None:
         parity.write("ref.py", pairs.TORCH)

@@ -65,11 +65,13 @@ class Accumulated(NamedTuple):
         judged: Every place that both have, flagged where it clearly differs, in order of execution.
         doubtful: Those that may differ.
         missing: Why no match may be said, in words; empty where one may.
+        how: What it was judged by, in words.
     """
 
     judged: list[Judged]
     doubtful: list[Judged]
     missing: list[str]
+    how: str = "judged by the accumulated error of two traces, without the forced run"
 
 
 def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated:

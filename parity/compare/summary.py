@@ -22,6 +22,11 @@ FORWARD = 1e-3
 LATER = 0.05
 """The same for gradients, and behind the first update, where rounding may flip signs."""
 
+SMALL = 1e-4
+"""Gradients below this part of the largest one are not looked at."""
+
+HOW = "a first look by statistics"
+
 WHY = "only statistics were compared, which never make a match: leave out --summary"
 
 
@@ -34,7 +39,7 @@ def summarised(reference: Trace, candidate: Trace) -> Accumulated:
     """
     mapping = mapping_of(reference, candidate)
     if mapping is None:
-        return Accumulated([], [], ["the candidate did not start from this reference's weights", WHY])
+        return Accumulated([], [], ["the candidate did not start from this reference's weights", WHY], HOW)
     look = _Look(reference, Candidate(candidate, reference, mapping))
     judged = []
     for record in look.records():
@@ -42,7 +47,7 @@ def summarised(reference: Trace, candidate: Trace) -> Accumulated:
         record.probe = limit * record.scale
         found = record.error / record.probe if record.probe else 0.0
         judged.append(Judged(record, record.probe, found, bool(record.mismatch) or found > 1))
-    return Accumulated(judged, [], [WHY])
+    return Accumulated(judged, [], [WHY], HOW)
 
 
 class _Look:
@@ -68,8 +73,12 @@ class _Look:
             other = self.candidate.losses.get((loss.step, loss.backward))
             if other is not None and not self.candidate.trace.meta.environment.get("loss_scale"):
                 yield from self._compared(loss.step, "loss", "loss", "", "", loss.ref, other)
-        for kind, path, theirs, step, mine, other in self._gradients():
-            yield from self._compared(step, "backward", kind, path, theirs, mine, other)
+        gradients = list(self._gradients())
+        largest = max([0.0, *(_number(self.mine[g[4].digest].rms) for g in gradients if g[4].digest in self.mine)])
+        for kind, path, theirs, step, mine, other in gradients:
+            for record in self._compared(step, "backward", kind, path, theirs, mine, other):
+                if record.scale > SMALL * largest:  # one that is zero by structure is nothing but rounding
+                    yield record
 
     def _outputs(self, call: CallEvent, number: int) -> Iterator[Measured]:
         root = call.layer in self.roots
@@ -85,7 +94,7 @@ class _Look:
         theirs = calls[number]
         for index, item in enumerate(call.outputs):
             other = _counterpart(theirs, item, index)
-            if other is None or self._inside(item.ref, theirs):
+            if other is None or (not self._alike(item.ref, other.ref) and self._inside(item.ref, theirs)):
                 continue
             kind = "root" if root else "output"
             yield from self._compared(call.step, "forward", kind, call.path, theirs.path, item.ref, other.ref)

@@ -8,8 +8,6 @@ from parity.diagnose.names import Names
 from parity.document import Finding
 from parity.trace import Trace
 
-HOW = "judged by the accumulated error of two traces, without the forced run"
-
 
 def findings(seen: Accumulated, reference: Trace, candidate: Trace) -> list[Finding]:
     """The first clear difference as a fault, all later ones as what it may have caused, and a note on the method.
@@ -25,7 +23,7 @@ def findings(seen: Accumulated, reference: Trace, candidate: Trace) -> list[Find
         later.status = "propagated"
     if not seen.judged:
         return found
-    text = f"{HOW}: where several places differ, only the first is known to be no echo of another"
+    text = f"{seen.how}: where several places differ, only the first is known to be no echo of another"
     return [*found, Finding("method", "environment", "note", None, None, None, None, None, None, None, None, text)]
 
 

@@ -62,7 +62,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     findings, folded = joined(list(results.values()), findings, behind)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
-    trained, curve = judge_training(context, faults) if "training" in chosen else ([], None)
+    trained, curve = judge_training(context, faults) if "training" in chosen and not brief else ([], None)
     findings += trained
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
@@ -89,8 +89,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     open_questions = [] if seen is None else [*seen.missing, *accumulated.doubts(seen)]
     missing = open_questions or uncovered(records, measured, reference, candidate, getattr(options, "ignored", ()))
     comparison = _verdict(findings, stages, missing, measured, reference, candidate, chosen)
-    if forced is None:
-        comparison.headline += f"; {accumulated.HOW}"
+    if seen is not None:
+        comparison.headline += f"; {seen.how}"
     return comparison
 
 
