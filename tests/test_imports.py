@@ -15,8 +15,8 @@ FILES = sorted((ROOT / "parity").rglob("*.py"))
 FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
-COMMON = {"trace", "mapping", "tolerance", "document", "options", "measured"}
-JUDGEMENT = ["align", "compare", "diagnose", "report"]
+COMMON = {"trace", "mapping", "tolerance", "document", "options", "measured", "samples"}
+JUDGEMENT = ["align", "data", "compare", "diagnose", "report"]
 TOP = {"pipeline", "cli", "arguments", "console", "runs", "pytest_plugin", "__init__", "__main__"}
 
 

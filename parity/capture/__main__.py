@@ -76,6 +76,7 @@ def main(path: str) -> int:
 
 def _record(job: Job, frameworks: _Frameworks) -> int:
     from parity.capture.record import Recorder
+    from parity.capture.survey import survey
     from parity.capture.sync import Synchroniser
 
     script = Path(job.script)
@@ -94,6 +95,8 @@ def _record(job: Job, frameworks: _Frameworks) -> int:
     outcome = run_script(script, job.args, frameworks.seeders())
     meta.timings["script"] = time.perf_counter() - start
     recorder.finished = True
+    if outcome.kind in ("ended", "stopped") and recorder.adapter is not None:
+        survey(writer, recorder.adapter, recorder.loaders, job.data_batches)
     _describe(meta, recorder, outcome)
     if recorder.roots:
         recorder.save_layers()

@@ -13,6 +13,7 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
+    `data_batches` limits how many batches of each loader are read alone after a recorded run.
     """
 
     kind: str
@@ -23,4 +24,5 @@ class Job(msgspec.Struct):
     reference: str | None = None
     candidate: str | None = None
     side: str = "reference"
+    data_batches: int = 200
     environment: dict[str, Any] = {}

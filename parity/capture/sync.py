@@ -15,7 +15,17 @@ from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
-from parity.model import BatchEvent, CallEvent, Event, Item, OpEvent, RandomEvent, SourceEvent, TensorRef
+from parity.model import (
+    BatchEvent,
+    CallEvent,
+    EnteredEvent,
+    Event,
+    Item,
+    OpEvent,
+    RandomEvent,
+    SourceEvent,
+    TensorRef,
+)
 from parity.trace import Trace, TraceWriter, digest_of, widen
 
 _AGREE = 1e-3
@@ -23,9 +33,6 @@ _AGREE = 1e-3
 
 _AGREE_HALF = 5e-2
 """The same where one side computes in half precision."""
-
-
-_DIFFERS = "the candidate's own batches differ from the reference's, whose batches it was given"
 
 
 class _Memory:
@@ -204,7 +211,7 @@ class Synchroniser(Recorder):
             self._roots_seen += 1
         if call is None or self.free:
             return args, kwargs
-        return self._replace(args, kwargs, [item.ref for item in call.inputs], lambda tensor: True)
+        return self._replace(args, kwargs, [item.ref for item in call.inputs], lambda tensor: True, "model")
 
     def step_arguments(self, args: Any, kwargs: Any, drop: int = 0, untagged: bool = False) -> tuple[Any, Any]:
         """What enters a training step gets the reference's batch.
@@ -225,43 +232,53 @@ class Synchroniser(Recorder):
         pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]
         kept = args[len(args) - drop :] if drop else ()
         fits = (lambda t: self.adapter.tag(t) is None) if untagged else (lambda t: True)
-        new, kwargs = self._replace(args[: len(args) - drop], kwargs, pool, fits)
+        new, kwargs = self._replace(args[: len(args) - drop], kwargs, pool, fits, "step")
         return (*new, *kept), kwargs
 
-    def _replace(self, args: Any, kwargs: Any, pool: list[TensorRef], fits: Any) -> tuple[Any, Any]:
+    def _replace(self, args: Any, kwargs: Any, pool: list[TensorRef], fits: Any, place: str) -> tuple[Any, Any]:
         left = list({ref.digest: ref for ref in pool}.values())
         adapter = self.adapter
         busy, self.busy = self.busy, True
-        own = {}
+        own: dict[int, np.ndarray] = {}
+        same: dict[int, TensorRef] = {}
+        given = [new for _, new in self._replaced.values()]
         for _, tensor in tensors_in([args, kwargs], adapter.is_tensor):
-            if fits(tensor) and not adapter.is_parameter(tensor):
+            if fits(tensor) and not adapter.is_parameter(tensor) and not any(tensor is new for new in given):
                 values, dtype = adapter.read(tensor)
                 own[id(tensor)] = widen(values, dtype)
-        for values in own.values():
-            same = next((ref for ref in left if _fits(ref, values) and self._equal(ref, values)), None)
-            if same is not None:
-                left.remove(same)
+        for key, values in own.items():
+            equal = [ref for ref in pool if _fits(ref, values) and self._equal(ref, values)]
+            if equal:
+                same[key] = next((ref for ref in left if ref in equal), equal[0])
+                left = [ref for ref in left if ref != same[key]]
 
         def replace(_: str, tensor: Any) -> Any:
             if id(tensor) in self._replaced:
                 return self._replaced[id(tensor)][1]
             values = own.get(id(tensor))
-            if values is None or any(_fits(ref, values) and self._equal(ref, values) for ref in pool):
+            if values is None:
+                return tensor
+            if id(tensor) in same:
+                self._entered(place, tensor, same[id(tensor)], True)
                 return tensor
             ref = next((ref for ref in left if _fits(ref, values)), None)
+            self._entered(place, tensor, ref, False)
             if ref is None:
                 return tensor
             left.remove(ref)
             new = adapter.make(self.reference.array(ref).reshape(values.shape), tensor)
             self._replaced[id(tensor)] = (tensor, new)
-            if _DIFFERS not in self.notes:
-                self.notes.append(_DIFFERS)
             return new
 
         new = replace_tensors(tuple(args), replace, adapter.is_tensor)
         named = replace_tensors(kwargs, replace, adapter.is_tensor)
         self.busy = busy
         return new, named
+
+    def _entered(self, place: str, tensor: Any, given: TensorRef | None, same: bool) -> None:
+        """Notes what the candidate itself brought: later only what it was given can be seen."""
+        if not self._dry:
+            self.writer.event(EnteredEvent(self.step, place, self.store(tensor), given, same))
 
     def _equal(self, ref: TensorRef, values: np.ndarray) -> bool:
         return bool(np.array_equal(self.reference.array(ref).reshape(values.shape), values))

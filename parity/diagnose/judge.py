@@ -8,6 +8,7 @@ from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import judged_records
+from parity.diagnose import data
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -15,7 +16,7 @@ from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
-_JUDGES: dict[str, Callable[[Context], Result]] = {}
+_JUDGES: dict[str, Callable[[Context], Result]] = {"data": data.judge}
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
 
@@ -60,8 +61,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
 
 def _note(text: str) -> Finding:
     """What the capture has to say about a run."""
-    kind, stage = ("batches", "data") if "batches" in text else ("mode", "environment")
-    return Finding(kind, stage, "note", None, None, None, None, None, None, None, None, text)
+    return Finding("mode", "environment", "note", None, None, None, None, None, None, None, None, text)
 
 
 def _chosen(options: Any) -> set[str]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from parity.model import LoaderEvent
+
 
 class Held(NamedTuple):
     """A parameter or buffer where it hangs in the model: every path to it, its owner's path and attribute."""
@@ -112,6 +114,12 @@ class Adapter(Protocol):
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         """State tensors by the id of the parameter object."""
+
+    def describe_loader(self, loader: Any) -> LoaderEvent:
+        """A data loader's arguments, its pipeline, and whether it shuffles."""
+
+    def epoch(self, loader: Any) -> Iterator[Any]:
+        """The batches of one epoch, from a new iterator."""
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         """Runs a forward pass that leaves no trace: no gradient, buffers restored."""

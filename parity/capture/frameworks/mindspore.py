@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import mindspore
@@ -18,7 +18,9 @@ from mindspore.graph.api import _no_grad, _pynative_executor
 
 from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.mindspore_data import MADE, describe, epoch
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
+from parity.model import LoaderEvent
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
@@ -250,9 +252,27 @@ class MindSporeAdapter:
 
         @functools.wraps(following)
         def wrapped(this: Any) -> Any:
-            return self.session.batch(this, following(this))
+            position = vars(this).get("_parity_position", 0)
+            this._parity_position = 0
+            batch = following(this)
+            this._parity_position = position + 1
+            return self.session.batch(this._Iterator__ori_dataset, batch, position)
 
         self._replace(iterators.Iterator, "__next__", wrapped)
+        for kind in MADE:
+            self._replace(kind, "__new__", staticmethod(self._noting(kind.__new__)))
+
+    def _noting(self, new: Any) -> Any:
+        """Notes where the script makes a dataset or one of its operations, and with which arguments."""
+
+        def wrapped(cls: type, *args: Any, **kwargs: Any) -> Any:
+            made = object.__new__(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+            file, line = self.session.source.here()
+            arguments, given = bound_arguments(_constructor(cls), args, kwargs, self.is_tensor)
+            made._parity_made = Made(file, line, arguments, given)
+            return made
+
+        return wrapped
 
     def _wrap_indexing(self) -> None:
         """Basic slicing is not dispatched as an op."""
@@ -451,6 +471,12 @@ class MindSporeAdapter:
             for parameter, state in zip(parameters, values, strict=True):
                 found[id(parameter)][key] = state
         return found
+
+    def describe_loader(self, loader: Any) -> LoaderEvent:
+        return describe(loader, self.made(loader), self.session.source)
+
+    def epoch(self, loader: Any) -> Iterator[Any]:
+        return epoch(loader)
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         kept = [(p, p.asnumpy().copy()) for p in layer.get_parameters() if not p.requires_grad]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_data import describe
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -22,6 +23,7 @@ from parity.capture.frameworks.torch_ops import (
     random_call,
     reduction_of,
 )  # fmt: skip
+from parity.model import LoaderEvent
 
 _BITS = {torch.bfloat16: "bfloat16"}
 
@@ -164,8 +166,8 @@ class TorchAdapter:
         self._replace(torch.autograd, "backward", wrapped)
 
     def _wrap_loaders(self) -> None:
-        iterator = dataloader._BaseDataLoaderIter
-        following = iterator.__next__
+        iterator, loader = dataloader._BaseDataLoaderIter, dataloader.DataLoader
+        following, opening, init = iterator.__next__, iterator.__init__, loader.__init__
 
         @functools.wraps(following)
         def wrapped(this: Any) -> Any:
@@ -174,9 +176,23 @@ class TorchAdapter:
                 batch = following(this)
             finally:
                 self.session.busy = busy
-            return self.session.batch(this, batch)
+            return self.session.batch(this._parity_loader, batch, this._num_yielded - 1)
+
+        @functools.wraps(opening)
+        def wrapped_opening(this: Any, source: Any) -> None:
+            this._parity_loader = source
+            opening(this, source)
+
+        @functools.wraps(init)
+        def wrapped_init(this: Any, *args: Any, **kwargs: Any) -> None:
+            init(this, *args, **kwargs)
+            file, line = self.session.source.here()
+            arguments, given = bound_arguments(init, args, kwargs, torch.is_tensor)
+            object.__setattr__(this, "_parity_made", Made(file, line, arguments, given))
 
         self._replace(iterator, "__next__", wrapped)
+        self._replace(iterator, "__init__", wrapped_opening)
+        self._replace(loader, "__init__", wrapped_init)
 
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
@@ -328,6 +344,12 @@ class TorchAdapter:
             id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
             for parameter, state in optimizer.state.items()
         }
+
+    def describe_loader(self, loader: Any) -> LoaderEvent:
+        return describe(loader, self.made(loader), self.session.source)
+
+    def epoch(self, loader: Any) -> Iterator[Any]:
+        return iter(loader)
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         buffers = [(b, b.detach().clone()) for b in layer.buffers()]

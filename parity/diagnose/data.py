@@ -1,0 +1,166 @@
+"""The stage `data`: batches as they leave the loaders and enter the training steps, and how they differ."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parity.data.difference import How
+from parity.data.distribution import differ
+from parity.data.how import explain
+from parity.diagnose.batches import Judged, draws, judge_pair
+from parity.diagnose.entries import Entries
+from parity.diagnose.epochs import at, epoch_findings, finding, order_findings
+from parity.diagnose.loaders import Loader, loaders_of, pair_loaders
+from parity.diagnose.pipelines import advise
+from parity.diagnose.stage import Context, Result
+from parity.document import Cause, Finding, Place, Stage
+
+_SMALL = 1e-2
+"""Relative size under which images that only look alike are a warning and no fault."""
+
+_MILD = {"padding-length", "resize", "rounding", "dtype", "one-hot"}
+"""Differences that a model may not notice: faults only where they are large."""
+
+
+def judge(context: Context) -> Result:
+    """Judges the loaders of both sides, and what enters the steps."""
+    mine, theirs = loaders_of(context.reference), loaders_of(context.candidate)
+    entries = Entries(context.reference, context.candidate)
+    pairs = pair_loaders(mine, theirs)
+    found: list[Finding] = []
+    compared = total = unclear = 0
+    for r, c in pairs:
+        judged = judge_pair(r, c)
+        findings = _pair(r, c, judged, entries)
+        found += findings
+        compared += judged.compared
+        total += max(len(r.used), len(c.used))
+        unclear += any(how.kind == "unrelated" for column in judged.columns for how in column.hows)
+    if not pairs:
+        loader = theirs[0] if theirs else None
+        made, lost = _made_in_loop(entries, mine[0] if mine else None, loader)
+        found += made
+        compared += len(entries.steps)
+        total += max(context.reference.meta.steps, len(entries.steps)) if entries.entries else 0
+        unclear += lost
+    return Result(found, _stage(found, compared, total, unclear))
+
+
+def _stage(found: list[Finding], compared: int, total: int, unclear: int) -> Stage:
+    faults = sum(f.severity == "fault" for f in found)
+    status = "diverged" if faults else "match" if compared else "inconclusive" if total else "absent"
+    note = "samples could only be compared by their distribution" if unclear and not faults else None
+    return Stage(status, compared, total, faults, note)
+
+
+def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> list[Finding]:
+    """The findings of one pair of loaders."""
+    found = epoch_findings(mine, theirs, judged)
+    if judged.equal:
+        return found if entries.all_same or not entries.entries else found + _entered(entries, mine, theirs)
+    if not found or found[0].kind != "batch-size":
+        found += order_findings(mine, theirs, judged)
+    random = draws(mine), draws(theirs)
+    in_order = judged.order == "" and not judged.batch_sizes
+    if in_order and entries.entries and not entries.homeless:
+        if entries.all_same:
+            return found + [_harmless(judged, mine, theirs)]
+        return found + (_entered(entries, mine, theirs) if random != (True, True) else _augmented(mine, theirs, random))
+    for column in judged.columns:
+        for how in column.hows:
+            if how.kind == "unrelated":
+                found += _unrelated(column.name, mine, theirs, random)
+            else:
+                found += _how(how, column.name, mine, theirs)
+    return found
+
+
+def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
+    ways = "; ".join(dict.fromkeys(how.text for column in judged.columns for how in column.hows))
+    text = f"{at(theirs.place())} gives other batches than {at(mine.place())} ({ways}), and the same enters the model"
+    return finding("batches", "note", text, None, theirs.place())
+
+
+def _entered(entries: Entries, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
+    """How the tensors differ that enter the steps."""
+    found: list[Finding] = []
+    for r, c in entries.differing():
+        rows = min(len(r), len(c))
+        for how in explain(r[:rows], c[:rows]):
+            if how.kind == "unrelated":
+                found += _independent(r, c, mine, theirs)
+            elif not any(how.text in f.message for f in found):
+                found += _how(how, "what enters the model", mine, theirs)
+    return found
+
+
+def _how(how: How, column: str, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
+    """One difference as a finding, at the line that makes it."""
+    if how.kind == "dtype" and how.size == 0:
+        severity = "note"
+    else:
+        severity = "warning" if how.kind in _MILD and how.size < _SMALL else "fault"
+    advice = advise(how, mine, theirs)
+    values = advice.value or how.value or (None, None)
+    r = mine.place(value=values[0]) if mine is not None else Place("", value=values[0])
+    c = theirs.place(advice.op, values[1]) if theirs is not None else Place("", value=values[1])
+    label = f"column {column}" if column.isdigit() or " " not in column else column
+    text = f"{at(c) or 'the training loop'}, {label}: {how.text}"
+    cause = Cause(advice.cause or how.text, 0.95 if advice.cause else 0.8, how.text if advice.cause else "")
+    made = finding(how.kind, severity, text, r, c, cause, advice.fix)
+    made.error = how.size or None
+    return [made]
+
+
+def _unrelated(column: str, mine: Loader, theirs: Loader, random: tuple[bool | None, bool | None]) -> list[Finding]:
+    """Samples that cannot be compared one by one: their distributions, and whether they are drawn at random."""
+    index = next((i for i, item in enumerate(theirs.columns) if item.name == column), 0)
+    stacks = []
+    for loader in (mine, theirs):
+        arrays = [a for a in (loader.whole(index) or _used(loader, index)) if a.ndim]
+        if not arrays or len({a.shape[1:] for a in arrays}) > 1:
+            return []
+        stacks.append(np.concatenate(arrays))
+    text = differ(stacks[0], stacks[1], len(theirs.columns))
+    if text is not None:
+        place = theirs.place()
+        return [finding("distribution", "fault", f"{at(place)}, column {column}: {text}", mine.place(), place)]
+    return _augmented(mine, theirs, random)
+
+
+def _used(loader: Loader, index: int) -> list[np.ndarray]:
+    return [loader.trace.array(b.items[index].ref) for b in loader.used if index < len(b.items)]
+
+
+def _augmented(mine: Loader, theirs: Loader, random: tuple[bool | None, bool | None]) -> list[Finding]:
+    r, c = mine.place(), theirs.place()
+    if random == (True, True):
+        text = f"{at(c)} and {at(r)} both make samples at random; their values cannot be compared one by one"
+        return [finding("augmentation", "note", text, None, c)]
+    if None not in random and random[0] != random[1]:
+        changing, fixed = (at(c), at(r)) if random[1] else (at(r), at(c))
+        text = f"{changing} changes samples at random, {fixed} does not"
+        cause = Cause("random augmentation on one side only", 0.8)
+        return [finding("augmentation", "fault", text, r, c, cause)]
+    if mine.event.shuffled and theirs.event.shuffled:
+        return []
+    text = f"the samples of {at(c)} have nothing to do with those of {at(r)}; they were compared by their distribution"
+    return [finding("batches", "warning", text, r, c)]
+
+
+def _independent(r: np.ndarray, c: np.ndarray, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
+    """Tensors that each side draws for itself."""
+    text = differ(r, c) if r.shape[1:] == c.shape[1:] else None
+    place = theirs.place() if theirs is not None else Place("")
+    other = mine.place() if mine is not None else Place("")
+    where = at(place) or "what enters the model"
+    if text is not None:
+        return [finding("distribution", "fault", f"{where}: {text}", other, place)]
+    note = f"{where}: each side has samples of its own, alike in their distribution; they cannot be compared one by one"
+    return [finding("batches", "note", note, None, place)]
+
+
+def _made_in_loop(entries: Entries, mine: Loader | None, theirs: Loader | None) -> tuple[list[Finding], bool]:
+    """What enters the steps where not both sides have a loader."""
+    found = _entered(entries, mine, theirs)
+    return found, any(f.kind == "batches" for f in found)
