@@ -18,6 +18,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         atol: The absolute one.
         free: The candidate keeps its own weights and batches.
         steps: Training steps asked of each script.
+        data_batches: Batches of each data loader that are read alone after them.
     """
 
     only: tuple[str, ...] = ()
@@ -27,6 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     atol: float | None = None
     free: bool = False
     steps: int = 3
+    data_batches: int = 200
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -127,7 +127,7 @@ class _Run:
             path = capture(
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
-                free=self.request.options.free,
+                free=self.request.options.free, data_batches=self.request.options.data_batches,
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed) as error:

@@ -76,7 +76,7 @@ def main(path: str) -> int:
 
 def _record(job: Job, frameworks: _Frameworks) -> int:
     from parity.capture.record import Recorder
-    from parity.capture.survey import survey
+    from parity.capture.survey import SECONDS, survey
     from parity.capture.sync import Synchroniser
 
     script = Path(job.script)
@@ -96,7 +96,8 @@ def _record(job: Job, frameworks: _Frameworks) -> int:
     meta.timings["script"] = time.perf_counter() - start
     recorder.finished = True
     if outcome.kind in ("ended", "stopped") and recorder.adapter is not None:
-        survey(writer, recorder.adapter, recorder.loaders, job.data_batches)
+        left = (job.timeout - meta.timings["script"]) / 2
+        survey(writer, recorder.adapter, recorder.loaders, job.data_batches, min(SECONDS, left))
     _describe(meta, recorder, outcome)
     if recorder.roots:
         recorder.save_layers()

@@ -13,7 +13,8 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
-    `data_batches` limits how many batches of each loader are read alone after a recorded run.
+    `data_batches` limits how many batches of each loader are read alone after a recorded run, which `timeout`
+    (seconds for the whole process) ends as well.
     """
 
     kind: str
@@ -25,4 +26,5 @@ class Job(msgspec.Struct):
     candidate: str | None = None
     side: str = "reference"
     data_batches: int = 200
+    timeout: float = 600.0
     environment: dict[str, Any] = {}

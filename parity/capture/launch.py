@@ -62,6 +62,7 @@ def capture(
     log: Log,
     sync: Path | None = None,
     free: bool = False,
+    data_batches: int = 200,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -77,6 +78,7 @@ def capture(
         log: Takes what the script prints.
         sync: The reference's trace, whose weights and batches the script gets; None leaves it its own.
         free: With `sync`, only pair the parameters with that reference's.
+        data_batches: Batches of each data loader that are read alone after the steps.
 
     Returns:
         The path of the trace.
@@ -90,7 +92,10 @@ def capture(
     shown = script if os.path.realpath(cwd) == os.getcwd() else Path(os.path.abspath(script))
     reference = os.path.abspath(sync) if sync is not None else None
     kind = "record" if sync is None else "free" if free else "sync"
-    job = Job(kind, str(shown), list(args), str(output), steps, reference=reference, side=side)
+    job = Job(
+        kind, str(shown), list(args), str(output), steps, reference=reference, side=side, data_batches=data_batches,
+        timeout=timeout,
+    )  # fmt: skip
     return run_job(job, python=python, cwd=cwd, timeout=timeout, side=side, log=log)
 
 

@@ -148,7 +148,7 @@ class _Tally:
         return self.found
 
 
-def survey(writer: TraceWriter, adapter: Adapter, loaders: list[Any], limit: int, seconds: float = SECONDS) -> None:
+def survey(writer: TraceWriter, adapter: Adapter, loaders: list[Any], limit: int, seconds: float) -> None:
     """Reads each loader for up to an epoch and writes what it gave.
 
     Args:

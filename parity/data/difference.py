@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-RTOL = 1e-4
+RTOL = 1e-5
 """Relative to the spread of the values: how far preprocessing in float32 may be off by its own rounding."""
 
 

@@ -23,6 +23,8 @@ _ROWS = 48
 _POOL = 2048
 """Samples of the reference among which they are searched."""
 
+_RANDOM = ("Random", "AutoAugment", "RandAugment", "TrivialAugment", "Cutout", "CutOut", "MixUp", "CutMix", "Uniform")
+
 
 class ColumnResult(NamedTuple):
     """What became of one column: its name, and how it differs."""
@@ -175,6 +177,8 @@ def _standard(values: np.ndarray, axis: int | None) -> np.ndarray:
 
 def draws(loader: Loader) -> bool | None:
     """Whether samples come out differently each time (augmentation); None where it cannot be told."""
+    if any(op.name.rpartition(".")[2].startswith(_RANDOM) for op in loader.event.pipeline if "columns" in op.arguments):
+        return True  # MindSpore draws the same for each new iterator
     if not loader.read or not loader.used:
         return None
     known = set(loader.digests())

@@ -7,13 +7,16 @@ import numpy as np
 from parity.data.difference import How
 from parity.data.distribution import differ
 from parity.data.how import explain
+from parity.data.order import match_samples
 from parity.diagnose.batches import Judged, draws, judge_pair
 from parity.diagnose.entries import Entries
 from parity.diagnose.epochs import at, epoch_findings, finding, order_findings
-from parity.diagnose.loaders import Loader, loaders_of, pair_loaders
+from parity.diagnose.health import health_findings
+from parity.diagnose.loaders import Loader, loaders_of, pair_columns, pair_loaders
 from parity.diagnose.pipelines import advise
 from parity.diagnose.stage import Context, Result
 from parity.document import Cause, Finding, Place, Stage
+from parity.samples import sketch
 
 _SMALL = 1e-2
 """Relative size under which images that only look alike are a warning and no fault."""
@@ -31,15 +34,14 @@ def judge(context: Context) -> Result:
     compared = total = unclear = 0
     for r, c in pairs:
         judged = judge_pair(r, c)
-        findings = _pair(r, c, judged, entries)
-        found += findings
+        found += _pair(r, c, judged, entries) + health_findings(r, c)
         compared += judged.compared
         total += max(len(r.used), len(c.used))
         unclear += any(how.kind == "unrelated" for column in judged.columns for how in column.hows)
     if not pairs:
         loader = theirs[0] if theirs else None
         made, lost = _made_in_loop(entries, mine[0] if mine else None, loader)
-        found += made
+        found += made + health_findings(mine[0] if mine else None, loader)
         compared += len(entries.steps)
         total += max(context.reference.meta.steps, len(entries.steps)) if entries.entries else 0
         unclear += lost
@@ -66,13 +68,12 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
         if entries.all_same:
             return found + [_harmless(judged, mine, theirs)]
         return found + (_entered(entries, mine, theirs) if random != (True, True) else _augmented(mine, theirs, random))
+    lost = [column.name for column in judged.columns if any(how.kind == "unrelated" for how in column.hows)]
     for column in judged.columns:
         for how in column.hows:
-            if how.kind == "unrelated":
-                found += _unrelated(column.name, mine, theirs, random)
-            else:
+            if how.kind != "unrelated" and not any(how.text in f.message for f in found):
                 found += _how(how, column.name, mine, theirs)
-    return found
+    return found + (_unrelated(lost, mine, theirs, random) if lost else [])
 
 
 def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
@@ -84,14 +85,15 @@ def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
 def _entered(entries: Entries, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
     """How the tensors differ that enter the steps."""
     found: list[Finding] = []
+    lost: list[tuple[np.ndarray, np.ndarray]] = []
     for r, c in entries.differing():
         rows = min(len(r), len(c))
         for how in explain(r[:rows], c[:rows]):
             if how.kind == "unrelated":
-                found += _independent(r, c, mine, theirs)
+                lost.append((r, c))
             elif not any(how.text in f.message for f in found):
                 found += _how(how, "what enters the model", mine, theirs)
-    return found
+    return found + (_independent(lost, mine, theirs) if lost else [])
 
 
 def _how(how: How, column: str, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
@@ -112,20 +114,33 @@ def _how(how: How, column: str, mine: Loader | None, theirs: Loader | None) -> l
     return [made]
 
 
-def _unrelated(column: str, mine: Loader, theirs: Loader, random: tuple[bool | None, bool | None]) -> list[Finding]:
+def _unrelated(
+    columns: list[str], mine: Loader, theirs: Loader, random: tuple[bool | None, bool | None]
+) -> list[Finding]:
     """Samples that cannot be compared one by one: their distributions, and whether they are drawn at random."""
-    index = next((i for i, item in enumerate(theirs.columns) if item.name == column), 0)
-    stacks = []
-    for loader in (mine, theirs):
-        arrays = [a for a in (loader.whole(index) or _used(loader, index)) if a.ndim]
-        if not arrays or len({a.shape[1:] for a in arrays}) > 1:
-            return []
-        stacks.append(np.concatenate(arrays))
-    text = differ(stacks[0], stacks[1], len(theirs.columns))
-    if text is not None:
-        place = theirs.place()
-        return [finding("distribution", "fault", f"{at(place)}, column {column}: {text}", mine.place(), place)]
-    return _augmented(mine, theirs, random)
+    place = theirs.place()
+    found = []
+    for a, b in pair_columns(mine.columns, theirs.columns):
+        if theirs.columns[b].name not in columns:
+            continue
+        stacks = [_samples(mine, a), _samples(theirs, b)]
+        if stacks[0] is None or stacks[1] is None or stacks[0].shape[1:] != stacks[1].shape[1:]:
+            continue
+        text = differ(stacks[0], stacks[1], len(columns))
+        if text is not None:
+            words = f"{at(place)}, column {theirs.columns[b].name}: {text}"
+            found.append(finding("distribution", "fault", words, mine.place(), place))
+    return found or _augmented(mine, theirs, random)
+
+
+def _samples(loader: Loader, index: int) -> np.ndarray | None:
+    """One column of the epoch read afterwards, as far as it is kept, else of the captured steps."""
+    read = loader.whole(index) or _used(loader, index)
+    arrays = [a for a in read if a.ndim]
+    if not arrays or len({a.shape[1:] for a in arrays}) > 1:
+        return None
+    stacked: np.ndarray = np.concatenate(arrays)
+    return stacked
 
 
 def _used(loader: Loader, index: int) -> list[np.ndarray]:
@@ -148,15 +163,22 @@ def _augmented(mine: Loader, theirs: Loader, random: tuple[bool | None, bool | N
     return [finding("batches", "warning", text, r, c)]
 
 
-def _independent(r: np.ndarray, c: np.ndarray, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
-    """Tensors that each side draws for itself."""
-    text = differ(r, c) if r.shape[1:] == c.shape[1:] else None
+def _independent(
+    lost: list[tuple[np.ndarray, np.ndarray]], mine: Loader | None, theirs: Loader | None
+) -> list[Finding]:
+    """Tensors that each side draws for itself, or takes in its own order."""
     place = theirs.place() if theirs is not None else Place("")
     other = mine.place() if mine is not None else Place("")
-    where = at(place) or "what enters the model"
-    if text is not None:
-        return [finding("distribution", "fault", f"{where}: {text}", other, place)]
-    note = f"{where}: each side has samples of its own, alike in their distribution; they cannot be compared one by one"
+    where = at(place) or "the training loop"
+    tests = [differ(r, c, len(lost)) for r, c in lost if r.shape[1:] == c.shape[1:]]
+    told = [text for text in tests if text is not None]
+    if told:
+        return [
+            finding("distribution", "fault", f"{where}, what enters the model: {text}", other, place) for text in told
+        ]
+    known = max(match_samples(sketch(r), sketch(c)).fraction for r, c in lost)
+    what = "takes samples in an order of its own" if known > 0.1 else "has samples of its own"
+    note = f"{where}: each side {what}, alike in their distribution; they cannot be compared one by one"
     return [finding("batches", "note", note, None, place)]
 
 

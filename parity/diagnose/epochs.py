@@ -168,4 +168,4 @@ def order_findings(mine: Loader, theirs: Loader, judged: Judged) -> list[Finding
         text = f"{at(c)} gives the samples of {at(r)} in another order: {judged.order}"
         return [finding("order", severity, text, r, c, Cause(f"another order of the samples: {what}", 0.8, known))]
     text = f"{at(c)} gives the samples of {at(r)} in another order, {what}; {known}"
-    return [finding("order", "warning", text, r, c)]
+    return [finding("order", "note" if True in shuffles else "warning", text, r, c)]

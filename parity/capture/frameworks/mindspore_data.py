@@ -113,9 +113,9 @@ def _shuffles(node: Any) -> bool | None:
         return False
     if not hasattr(node, "sampler"):
         return int(getattr(node, "shuffle_flag", 0)) > 0
-    generates = isinstance(node, ds.GeneratorDataset) and not hasattr(node.source, "__getitem__")
-    sampler = None if generates else node.sampler  # a generator cannot be sampled
-    unknown = False
+    if isinstance(node, ds.GeneratorDataset) and not hasattr(node.source, "__getitem__"):
+        return None  # a generator is not sampled; its own code decides
+    sampler, unknown = node.sampler, False
     while sampler is not None:
         kind = type(sampler)
         if kind.__name__ in _RANDOM or (kind.__name__ == "DistributedSampler" and sampler.is_shuffled()):
