@@ -105,7 +105,8 @@ def smooth(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
     flat = [a.reshape(len(a), -1) - a.reshape(len(a), -1).mean(1, keepdims=True) for a in (r, c)]
     norms = [np.sqrt((a * a).sum(1)) for a in flat]
     likeness = (flat[0] * flat[1]).sum(1) / np.maximum(norms[0] * norms[1], 1e-300)
-    if likeness.min() < 0.8:
+    chance = (flat[0] * np.roll(flat[1], 1, 0)).sum(1) / np.maximum(norms[0] * np.roll(norms[1], 1), 1e-300)
+    if likeness.min() < 0.5 or (likeness.min() < 0.9 and likeness.mean() < chance.mean() + 0.3):
         return None
     if rescaled(r.mean((1, 2) if r.ndim == 3 else (2, 3)), c.mean((1, 2) if r.ndim == 3 else (2, 3))) is not None:
         return None

@@ -140,7 +140,7 @@ def _enough(match: Match, mine: Loader, theirs: Loader) -> bool:
     """Whether so many samples were found that it is no coincidence."""
     found = int((match.places >= 0).sum())
     if mine.complete and theirs.complete:
-        return match.fraction > 0.5
+        return match.fraction > 0.3
     return found >= max(8, 0.02 * len(match.places))
 
 

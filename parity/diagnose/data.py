@@ -9,8 +9,8 @@ from parity.data.distribution import differ
 from parity.data.how import explain
 from parity.data.order import match_samples
 from parity.diagnose.batches import Judged, draws, judge_pair
-from parity.diagnose.entries import Entries
-from parity.diagnose.epochs import at, epoch_findings, finding, order_findings
+from parity.diagnose.entries import Entries, enters_unchanged
+from parity.diagnose.epochs import at, balance_findings, epoch_findings, finding, order_findings
 from parity.diagnose.health import health_findings
 from parity.diagnose.loaders import Loader, loaders_of, pair_columns, pair_loaders
 from parity.diagnose.pipelines import advise
@@ -73,7 +73,11 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
         for how in column.hows:
             if how.kind != "unrelated" and not any(how.text in f.message for f in found):
                 found += _how(how, column.name, mine, theirs)
-    return found + (_unrelated(lost, mine, theirs, random) if lost else [])
+    explained = any(f.severity == "fault" for f in found) or judged.found > 0.99
+    found += balance_findings(mine, theirs) if not explained else []
+    if lost:
+        return found + _unrelated(lost, mine, theirs, random)
+    return found + (_augmented(mine, theirs, random) if set(random) == {True, False} else [])
 
 
 def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
@@ -156,7 +160,8 @@ def _augmented(mine: Loader, theirs: Loader, random: tuple[bool | None, bool | N
         changing, fixed = (at(c), at(r)) if random[1] else (at(r), at(c))
         text = f"{changing} changes samples at random, {fixed} does not"
         cause = Cause("random augmentation on one side only", 0.8)
-        return [finding("augmentation", "fault", text, r, c, cause)]
+        severity = "fault" if enters_unchanged(mine) and enters_unchanged(theirs) else "warning"
+        return [finding("augmentation", severity, text, r, c, cause)]
     if mine.event.shuffled and theirs.event.shuffled:
         return []
     text = f"the samples of {at(c)} have nothing to do with those of {at(r)}; they were compared by their distribution"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.data.difference import agree
-from parity.diagnose.loaders import same_values
+from parity.diagnose.loaders import Loader, same_values
 from parity.model import CallEvent, EnteredEvent, TensorRef
 from parity.trace import Trace
 
@@ -96,3 +96,12 @@ class Entries:
     def homeless(self) -> list[Entry]:
         """The candidate's tensors for which the reference has none that fits."""
         return [e for e in self.entries if e.given is None]
+
+
+def enters_unchanged(loader: Loader) -> bool:
+    """Whether what the loader gives goes into the model as it is, not changed further by the loop."""
+    roots = {layer.id for layer in loader.trace.layers if layer.root}
+    given = {item.ref.digest for batch in loader.used for item in batch.items}
+    noted = {e.own.digest for e in loader.trace.of(EnteredEvent)}
+    calls = {i.ref.digest for c in loader.trace.of(CallEvent, 0) if c.layer in roots for i in c.inputs}
+    return bool(given & (noted or calls))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from parity.data.distribution import histogram
 from parity.diagnose.batches import Judged
-from parity.diagnose.loaders import Loader
+from parity.diagnose.loaders import Loader, pair_columns
 from parity.document import Cause, Finding, Place
+from parity.model import PipelineOp
 
 _DROPS = ("drop_last", "drop_remainder")
 
@@ -117,8 +119,44 @@ def _repeated(mine: Loader, theirs: Loader) -> list[Finding]:
         return []
     r, c = mine.place(value=twice[0]), theirs.place(theirs.source(), twice[1])
     text = f"{twice[1]} of {total} samples of an epoch of {at(c)} are repetitions of others; {at(r)} has {twice[0]}"
-    cause = Cause("samples are drawn with replacement, or several times", 0.8)
-    return [finding("repeated-samples", "fault", text, r, c, cause, "draw without replacement")]
+    samplers = [op.arguments.get("sampler") or op.name for op in (*_sampling(mine), *_sampling(theirs))]
+    used = f" ({samplers[1]} where the reference has {samplers[0]})" if len(samplers) == 2 else ""
+    who, fix = "the candidate draws samples with replacement, or several times", "draw each sample once"
+    if twice[0] > twice[1]:
+        who, fix = (
+            "the reference draws samples with replacement, the candidate each once",
+            "use the same kind of sampler",
+        )
+    classes = _classes(mine, theirs)
+    cause = Cause(who + used, 0.8, classes or "")
+    return [finding("repeated-samples", "fault", text + (f"; {classes}" if classes else ""), r, c, cause, fix)]
+
+
+def _sampling(loader: Loader) -> list[PipelineOp]:
+    return [op for op in loader.event.pipeline if op.name.endswith("Sampler") or op.arguments.get("sampler")][:1]
+
+
+def _classes(mine: Loader, theirs: Loader) -> str | None:
+    """How the balance of classes differs between two epochs, in words."""
+    if mine.epoch is None or theirs.epoch is None:
+        return None
+    for a, b in pair_columns(mine.columns, theirs.columns):
+        if max(a, b) < min(len(mine.epoch.columns), len(theirs.epoch.columns)):
+            counts = [mine.epoch.columns[a].classes, theirs.epoch.columns[b].classes]
+            if counts[0] and counts[1] and len(mine.columns[a].ref.shape) == 1:
+                text = histogram(*({int(k): n for k, n in part.items()} for part in counts if part))
+                if text is not None:
+                    return text
+    return None
+
+
+def balance_findings(mine: Loader, theirs: Loader) -> list[Finding]:
+    """Classes that one side sees clearly more often, where the samples are not the same."""
+    text = _classes(mine, theirs)
+    if text is None:
+        return []
+    r, c = mine.place(), theirs.place(theirs.source())
+    return [finding("class-balance", "fault", f"{at(c)}: {text}", r, c, Cause("another choice of samples", 0.7))]
 
 
 def _twice(loader: Loader) -> int:

@@ -119,4 +119,4 @@ def _outputs(trace: Trace) -> int | None:
     call = next((c for c in trace.of(CallEvent, 0) if c.layer in roots), None)
     if call is None or len(call.outputs) != 1 or len(call.outputs[0].ref.shape) != 2:
         return None
-    return call.outputs[0].ref.shape[1]
+    return int(call.outputs[0].ref.shape[1])

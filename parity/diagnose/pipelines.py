@@ -54,7 +54,13 @@ def advise(how: How, mine: Loader | None, theirs: Loader | None) -> Advice:
     op = theirs.first(*_KINDS.get(how.kind, ()))
     if op is not None:
         return Advice(op, None, f"{op.name} of the candidate's pipeline", _fix(how, op))
-    return Advice(_own_code(theirs), None, None, _fix(how, None))
+    image = how.kind in ("layout", "channel-order")
+    return Advice((_last_map(theirs) if image else None) or _own_code(theirs), None, None, _fix(how, None))
+
+
+def _last_map(loader: Loader) -> PipelineOp | None:
+    """The last operation on columns, behind which one is missing."""
+    return next((op for op in reversed(loader.event.pipeline) if "columns" in op.arguments and op.file), None)
 
 
 def _own_code(loader: Loader) -> PipelineOp | None:
