@@ -252,6 +252,8 @@ class Synchroniser(Recorder):
                 same[key] = next((ref for ref in left if ref in equal), equal[0])
                 left = [ref for ref in left if ref != same[key]]
 
+        lengths = _lengths(own, same, left) if place == "step" else None
+
         def replace(_: str, tensor: Any) -> Any:
             if id(tensor) in self._replaced:
                 return self._replaced[id(tensor)][1]
@@ -262,11 +264,14 @@ class Synchroniser(Recorder):
                 self._entered(place, tensor, same[id(tensor)], True)
                 return tensor
             ref = next((ref for ref in left if _fits(ref, values)), None)
+            if ref is None and lengths is not None:
+                ref = next((ref for ref in left if _fits_rows(ref, values, lengths)), None)
             self._entered(place, tensor, ref, False)
             if ref is None:
                 return tensor
             left.remove(ref)
-            new = adapter.make(self.reference.array(ref).reshape(values.shape), tensor)
+            shape = values.shape if ref.size == values.size else (ref.shape[0], *values.shape[1:])
+            new = adapter.make(self.reference.array(ref).reshape(shape), tensor)
             self._replaced[id(tensor)] = (tensor, new)
             return new
 
@@ -311,6 +316,33 @@ def _fits(ref: TensorRef, values: np.ndarray) -> bool:
         return False
     same = tuple(n for n in ref.shape if n != 1) == tuple(n for n in values.shape if n != 1)
     return ref.shape == tuple(values.shape) or same
+
+
+def _fits_rows(ref: TensorRef, values: np.ndarray, lengths: tuple[int, int]) -> bool:
+    """Whether the reference's tensor has the same samples but another number of them."""
+    if not values.size or not ref.shape or (values.shape[0], ref.shape[0]) != lengths:
+        return False
+    return _fits(TensorRef("", ref.dtype, ref.shape[1:]), values[0])
+
+
+def _lengths(own: dict[int, np.ndarray], same: dict[int, TensorRef], left: list[TensorRef]) -> tuple[int, int] | None:
+    """Batch sizes of the candidate and the reference, where every tensor of a step can be had in the other size."""
+    batches = [values for key, values in own.items() if key not in same and values.ndim]
+    sizes = {values.shape[0] for values in batches}
+    others = {ref.shape[0] for ref in left if ref.shape}
+    if len(sizes) != 1 or same:
+        return None
+    (mine,) = sizes
+    for other in sorted(others - {mine}):
+        free = list(left)
+        for values in batches:
+            ref = next((ref for ref in free if _fits_rows(ref, values, (mine, other))), None)
+            if ref is None:
+                break
+            free.remove(ref)
+        else:
+            return mine, other
+    return None
 
 
 class _Online:

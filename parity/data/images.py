@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.data.difference import How, agree, distance
-from parity.data.scaling import rescaled
 
 _NAMES: dict[tuple[int, ...], str] = {
-    (0, 2, 3, 1): "HWC where the reference has CHW",
-    (0, 3, 1, 2): "CHW where the reference has HWC",
+    (0, 2, 3, 1): "the layout is HWC where the reference has CHW",
+    (0, 3, 1, 2): "the layout is CHW where the reference has HWC",
 }
 _REACH = 8
 """Pixels by which a crop is tried to be moved."""
@@ -97,9 +96,13 @@ def smooth(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
         return None
     r, c = reference.astype(np.float64), candidate.astype(np.float64)
     error = distance(r - r.mean(), c - r.mean())
+    if np.array_equal(reference.astype(np.float16).astype(np.float64), c):
+        return [How("rounding", "values are rounded to half precision", error)]
     if error < 5e-3:
         text = f"values differ a little everywhere, by {error:.1e} of their spread: rounded to fewer digits"
         return [How("rounding", text, error)]
+    if _one_level(r, c):
+        return [How("rounding", "values differ by one level at most: rounding of whole pixels", error)]
     if _spatial(reference.shape) is None:
         return None
     flat = [a.reshape(len(a), -1) - a.reshape(len(a), -1).mean(1, keepdims=True) for a in (r, c)]
@@ -108,10 +111,19 @@ def smooth(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
     chance = (flat[0] * np.roll(flat[1], 1, 0)).sum(1) / np.maximum(norms[0] * np.roll(norms[1], 1), 1e-300)
     if likeness.min() < 0.5 or (likeness.min() < 0.9 and likeness.mean() < chance.mean() + 0.3):
         return None
-    if rescaled(r.mean((1, 2) if r.ndim == 3 else (2, 3)), c.mean((1, 2) if r.ndim == 3 else (2, 3))) is not None:
-        return None
     text = (
         f"images are alike (correlation {likeness.mean():.4f}) and yet differ by {error:.1e} of their spread: another "
         "interpolation or antialiasing when they are resized, or another decoder"
     )
     return [How("resize", text, error)]
+
+
+def _one_level(r: np.ndarray, c: np.ndarray) -> bool:
+    """Whether values that stand on few levels, such as pixels, differ by no more than from one level to the next."""
+    split = r.ndim == 4 and r.shape[1] <= 4
+    channels, gaps = (np.moveaxis(a, 1, 0) if split else a[None] for a in (r, np.abs(r - c)))
+    for values, gap in zip(channels, gaps, strict=True):
+        levels = np.unique(values)
+        if not 2 < len(levels) <= 1024 or gap.max() > 1.5 * float(np.median(np.diff(levels))):
+            return False
+    return True

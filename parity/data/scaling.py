@@ -9,6 +9,9 @@ from parity.data.difference import How, distance
 _FITS = 1e-4
 """Part of a channel's variance that a line may leave."""
 
+_EXPLAINS = 0.1
+"""Part of the squared difference that a line may leave; else the difference is something else."""
+
 _SMALLEST = 16
 """Values of a channel that a line must have been fitted to."""
 
@@ -49,6 +52,8 @@ def _line(r: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     rounding = r.shape[1] * (1e-6 * np.abs(c).max(1)) ** 2
     if not ((left * left).sum(1) <= _FITS * total + rounding).all():
+        return None
+    if float((left * left).sum()) > _EXPLAINS * float(((c - r) ** 2).sum()):
         return None
     return slope, other - slope * centre
 

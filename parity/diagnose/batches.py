@@ -157,6 +157,8 @@ def _by_likeness(mine: Loader, theirs: Loader, places: list[tuple[int, int]]) ->
             for axis in dict.fromkeys((1, c.ndim - 1)) if c.ndim > 2 else (None,):
                 likeness = _standard(c, axis) @ _standard(arranged, axis).T
                 best = likeness.argmax(1)
+                here = np.arange(min(likeness.shape))
+                best[here] = np.where(likeness[here, here] > _LIKE, here, best[here])
                 good = likeness[np.arange(len(c)), best] > _LIKE
                 if good.sum() >= min(len(c), 3) and (good.mean() > 0.8 or not (mine.complete and theirs.complete)):
                     return Match(np.where(good, best, -1))

@@ -18,11 +18,14 @@ from parity.diagnose.stage import Context, Result
 from parity.document import Cause, Finding, Place, Stage
 from parity.samples import sketch
 
-_SMALL = 1e-2
-"""Relative size under which images that only look alike are a warning and no fault."""
+_RESHAPES = (
+    "batch-size", "image-size", "shape", "layout", "padding-length", "sequence-length", "sequence-shift", "one-hot",
+    "drop-last", "epoch-samples", "epoch-steps",
+)  # fmt: skip
+"""Differences after which tensors of the steps have other shapes."""
 
-_MILD = {"padding-length", "resize", "rounding", "dtype", "one-hot"}
-"""Differences that a model may not notice: faults only where they are large."""
+_MILD = {"padding-length": 1.0, "one-hot": 1.0, "resize": 1e-2, "rounding": 5e-2, "dtype": 1e-2}
+"""Differences that a model may not notice, or undoes: faults only where they are larger than this."""
 
 
 def judge(context: Context) -> Result:
@@ -34,7 +37,9 @@ def judge(context: Context) -> Result:
     compared = total = unclear = 0
     for r, c in pairs:
         judged = judge_pair(r, c)
-        found += _pair(r, c, judged, entries) + health_findings(r, c)
+        own = _pair(r, c, judged, entries)
+        scaled = any(f.severity == "fault" and f.kind in ("scale", "normalization") for f in own)
+        found += own + [f for f in health_findings(r, c) if not (scaled and f.kind == "unscaled")]
         compared += judged.compared
         total += max(len(r.used), len(c.used))
         unclear += any(how.kind == "unrelated" for column in judged.columns for how in column.hows)
@@ -46,6 +51,33 @@ def judge(context: Context) -> Result:
         total += max(context.reference.meta.steps, len(entries.steps)) if entries.entries else 0
         unclear += lost
     return Result(found, _stage(found, compared, total, unclear))
+
+
+def without_echoes(found: list[Finding], measured: list[Finding]) -> list[Finding]:
+    """The measured findings without those that come of batches of another shape, which no run could be given.
+
+    What is said of the data carries them: it becomes a fault, and they its evidence.
+    """
+    smoothed = next((f for f in found if f.kind == "one-hot"), None)
+    loss = [f for f in measured if f.stage == "loss" and f.status == "introduced"]
+    if smoothed is not None and loss:
+        _carry(smoothed, loss[0])
+        measured = [f for f in measured if f not in loss]
+    carrier = next((f for f in found if f.kind in _RESHAPES), None)
+    echoes = [f for f in measured if f.kind == "shape" and f.status == "introduced" and f.step is not None]
+    if carrier is None or not echoes:
+        return measured
+    first = min(f.step for f in echoes if f.step is not None)
+    _carry(carrier, echoes[0])
+    numeric = ("forward", "loss", "backward")
+    return [f for f in measured if f.stage not in numeric or f.step is None or f.step < first]
+
+
+def _carry(carrier: Finding, echo: Finding) -> None:
+    """Makes a finding a fault, with a measured one as its evidence."""
+    carrier.severity, carrier.status = "fault", "introduced"
+    if carrier.cause is not None:
+        carrier.cause.evidence = "; ".join(filter(None, (carrier.cause.evidence, echo.message)))
 
 
 def _stage(found: list[Finding], compared: int, total: int, unclear: int) -> Stage:
@@ -63,6 +95,8 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
     if not found or found[0].kind != "batch-size":
         found += order_findings(mine, theirs, judged)
     random = draws(mine), draws(theirs)
+    if not any(column.hows for column in judged.columns):
+        return found + (_augmented(mine, theirs, random) if set(random) == {True, False} else [])
     in_order = judged.order == "" and not judged.batch_sizes
     if in_order and entries.entries and not entries.homeless:
         if entries.all_same:
@@ -71,7 +105,9 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
     lost = [column.name for column in judged.columns if any(how.kind == "unrelated" for how in column.hows)]
     for column in judged.columns:
         for how in column.hows:
-            if how.kind != "unrelated" and not any(how.text in f.message for f in found):
+            if how.kind == "layout" and entries.undone():
+                found.append(_harmless(judged, mine, theirs))
+            elif how.kind != "unrelated" and not any(how.text in f.message for f in found):
                 found += _how(how, column.name, mine, theirs)
     explained = any(f.severity == "fault" for f in found) or judged.found > 0.99
     found += balance_findings(mine, theirs) if not explained else []
@@ -105,7 +141,7 @@ def _how(how: How, column: str, mine: Loader | None, theirs: Loader | None) -> l
     if how.kind == "dtype" and how.size == 0:
         severity = "note"
     else:
-        severity = "warning" if how.kind in _MILD and how.size < _SMALL else "fault"
+        severity = "warning" if how.size <= _MILD.get(how.kind, -1.0) else "fault"
     advice = advise(how, mine, theirs)
     values = advice.value or how.value or (None, None)
     r = mine.place(value=values[0]) if mine is not None else Place("", value=values[0])
@@ -181,7 +217,8 @@ def _independent(
         return [
             finding("distribution", "fault", f"{where}, what enters the model: {text}", other, place) for text in told
         ]
-    known = max(match_samples(sketch(r), sketch(c)).fraction for r, c in lost)
+    telling = [match_samples(sketch(r), sketch(c)).fraction for r, c in lost if r.ndim > 1 and r.shape == c.shape]
+    known = max(telling, default=0.0)
     what = "takes samples in an order of its own" if known > 0.1 else "has samples of its own"
     note = f"{where}: each side {what}, alike in their distribution; they cannot be compared one by one"
     return [finding("batches", "note", note, None, place)]

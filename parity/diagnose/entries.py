@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.data.difference import agree
 from parity.diagnose.loaders import Loader, same_values
-from parity.model import CallEvent, EnteredEvent, TensorRef
+from parity.model import CallEvent, EnteredEvent, OpEvent, TensorRef
 from parity.trace import Trace
 
 
@@ -96,6 +96,23 @@ class Entries:
     def homeless(self) -> list[Entry]:
         """The candidate's tensors for which the reference has none that fits."""
         return [e for e in self.entries if e.given is None]
+
+    def undone(self) -> bool:
+        """Whether the candidate's model brings its tensors into the reference's layout, or convolves them so."""
+        roots = {layer.id for layer in self.reference.layers if layer.root}
+        given = [i.ref for c in self.reference.of(CallEvent, 0) if c.layer in roots for i in c.inputs]
+        convolutions = {layer.id for layer in self.candidate.layers if "Conv" in layer.type}
+        own = {e.own.digest for e in self.homeless}
+        calls = self.candidate.of(CallEvent, 0)
+        if any(c.layer in convolutions and i.ref.digest in own for c in calls for i in c.inputs):
+            return True
+        seen = [i.ref for c in calls for i in c.inputs]
+        seen += [i.ref for op in self.candidate.of(OpEvent, 0) for i in op.outputs]
+        return any(
+            ref.shape == other.shape and len(ref.shape) > 2 and self._agree(ref, other)
+            for ref in seen
+            for other in given
+        )
 
 
 def enters_unchanged(loader: Loader) -> bool:

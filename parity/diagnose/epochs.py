@@ -123,10 +123,8 @@ def _repeated(mine: Loader, theirs: Loader) -> list[Finding]:
     used = f" ({samplers[1]} where the reference has {samplers[0]})" if len(samplers) == 2 else ""
     who, fix = "the candidate draws samples with replacement, or several times", "draw each sample once"
     if twice[0] > twice[1]:
-        who, fix = (
-            "the reference draws samples with replacement, the candidate each once",
-            "use the same kind of sampler",
-        )
+        who = "the reference draws samples with replacement, the candidate each once"
+        fix = "use the same kind of sampler"
     classes = _classes(mine, theirs)
     cause = Cause(who + used, 0.8, classes or "")
     return [finding("repeated-samples", "fault", text + (f"; {classes}" if classes else ""), r, c, cause, fix)]
@@ -144,7 +142,8 @@ def _classes(mine: Loader, theirs: Loader) -> str | None:
         if max(a, b) < min(len(mine.epoch.columns), len(theirs.epoch.columns)):
             counts = [mine.epoch.columns[a].classes, theirs.epoch.columns[b].classes]
             if counts[0] and counts[1] and len(mine.columns[a].ref.shape) == 1:
-                text = histogram(*({int(k): n for k, n in part.items()} for part in counts if part))
+                numbers = [{int(k): n for k, n in part.items()} for part in counts if part]
+                text = histogram(numbers[0], numbers[1])
                 if text is not None:
                     return text
     return None

@@ -77,7 +77,7 @@ def _values(column: ColumnStatistics, ndim: int, floats: bool) -> list[Ailment]:
         text = f"column {column.name} is {column.minimum:g} everywhere"
         return [*found, Ailment("constant-feature", text)]
     means, deviations = (np.array(part.get("-1", [])) for part in (column.means, column.deviations))
-    if ndim == 2 and floats and len(deviations):
+    if ndim == 2 and floats and len(deviations) and not np.isclose(means.sum(), 1):  # one-hot labels
         flat = np.flatnonzero(deviations <= 1e-12 * np.maximum(np.abs(means), 1e-300))
         if len(flat) and column.samples > 1:
             text = f"column {column.name}: {len(flat)} of {len(deviations)} features never change (number {flat[0]})"

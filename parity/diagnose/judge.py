@@ -38,6 +38,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
+    if "data" in results:
+        findings = data.without_echoes(results["data"].findings, findings)
     findings = joined([f for result in results.values() for f in result.findings], findings)
     findings += _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]

@@ -117,6 +117,7 @@ def _normalize(
         cause = f"mean and std of {op.name} are for pixels in 0..255, and it gets pixels{before}: normalised twice"
     elif np.allclose(ratio, 1 / 255, rtol=0.02):
         cause = f"mean and std of {op.name} are for pixels in 0..1, and it gets pixels in 0..255"
+        return cause, f"put vision.Rescale(1 / 255, 0.0) before {op.name}"
     return cause, f"mean={_named(mean, theirs)}, std={_named(std, theirs)}"
 
 
