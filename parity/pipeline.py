@@ -80,6 +80,7 @@ class _Run:
         self.errors: list[ParityError] = []
 
     def compare(self) -> Comparison:
+        from parity.data.keep import keep_batches
         from parity.diagnose.judge import judge  # not needed, and not loaded, before both sides are captured
 
         options = self.request.options
@@ -98,6 +99,9 @@ class _Run:
         comparison = judge(reference, candidate, forced, options)
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
+        if self.request.keep is not None:
+            for side, trace in (("reference", reference), ("candidate", candidate)):
+                keep_batches(trace, self.folder / "batches" / side)
         if self.errors:
             failed = self.errors[0].message.partition("\n")[0]
             comparison.verdict, comparison.first = "error", None

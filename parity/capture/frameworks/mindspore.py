@@ -9,16 +9,15 @@ from typing import Any
 
 import mindspore
 import mindspore.context
-import mindspore.dataset.engine.iterators as iterators
 import mindspore.ops.composite.base as composite
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOptimizer
 from mindspore.graph.api import _no_grad, _pynative_executor
 
+from parity.capture.frameworks import mindspore_data as datasets
 from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
-from parity.capture.frameworks.mindspore_data import MADE, describe, epoch
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 from parity.model import LoaderEvent
 
@@ -58,7 +57,7 @@ class MindSporeAdapter:
         self._wrap_cells()
         self._wrap_optimizers()
         self._wrap_gradients()
-        self._wrap_iterators()
+        datasets.wrap(self)
         self._replace(ops.Dropout, "__call__", functools.partialmethod(dropout, self, ops.Dropout.__call__))
         self._wrap_indexing()
         self._wrap_loss_scalers()
@@ -246,33 +245,6 @@ class MindSporeAdapter:
         self._replace(composite, "_pynative_func_grad_backward", wrapped_backward)
         self._replace(grad_func, "_pynative_func_grad_backward", wrapped_backward)
         self._replace(grad_func, "_pynative_func_grad_forward", wrapped_plain)
-
-    def _wrap_iterators(self) -> None:
-        following = iterators.Iterator.__next__
-
-        @functools.wraps(following)
-        def wrapped(this: Any) -> Any:
-            position = vars(this).get("_parity_position", 0)
-            this._parity_position = 0
-            batch = following(this)
-            this._parity_position = position + 1
-            return self.session.batch(this._Iterator__ori_dataset, batch, position)
-
-        self._replace(iterators.Iterator, "__next__", wrapped)
-        for kind in MADE:
-            self._replace(kind, "__new__", staticmethod(self._noting(kind.__new__)))
-
-    def _noting(self, new: Any) -> Any:
-        """Notes where the script makes a dataset or one of its operations, and with which arguments."""
-
-        def wrapped(cls: type, *args: Any, **kwargs: Any) -> Any:
-            made = object.__new__(cls) if new is object.__new__ else new(cls, *args, **kwargs)
-            file, line = self.session.source.here()
-            arguments, given = bound_arguments(_constructor(cls), args, kwargs, self.is_tensor)
-            made._parity_made = Made(file, line, arguments, given)
-            return made
-
-        return wrapped
 
     def _wrap_indexing(self) -> None:
         """Basic slicing is not dispatched as an op."""
@@ -473,10 +445,10 @@ class MindSporeAdapter:
         return found
 
     def describe_loader(self, loader: Any) -> LoaderEvent:
-        return describe(loader, self.made(loader), self.session.source)
+        return datasets.describe(loader, self.made(loader), self.session.source)
 
     def epoch(self, loader: Any) -> Iterator[Any]:
-        return epoch(loader)
+        return datasets.epoch(loader)
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         kept = [(p, p.asnumpy().copy()) for p in layer.get_parameters() if not p.requires_grad]

@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import mindspore.dataset as ds
+import mindspore.dataset.engine.iterators as iterators
 from mindspore import Tensor
 from mindspore.dataset.engine.datasets import Dataset, MapDataset
 from mindspore.dataset.transforms.transforms import PyTensorOperation, TensorOperation
 
+from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Made
-from parity.capture.frameworks.describe import plain
+from parity.capture.frameworks.describe import bound_arguments, plain
 from parity.capture.source import Source
 from parity.model import LoaderEvent, PipelineOp
 
-MADE = (Dataset, TensorOperation, PyTensorOperation)
-"""The classes whose objects are noted when the script makes them."""
+try:
+    import mindspore.dataset.dataloader.dataloader as dataloader
+except ImportError:  # MindSpore has it from 2.10 on
+    dataloader = None
 
 _RANDOM = ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler", "PKSampler")
 
 
+def wrap(adapter: Any) -> None:
+    """Lets the adapter's session see what datasets yield, and where and how the script makes them."""
+    following = iterators.Iterator.__next__
+
+    @functools.wraps(following)
+    def wrapped(this: Any) -> Any:
+        position = vars(this).get("_parity_position", 0)
+        this._parity_position = 0
+        batch = following(this)
+        this._parity_position = position + 1
+        return adapter.session.batch(this._Iterator__ori_dataset, batch, position)
+
+    adapter._replace(iterators.Iterator, "__next__", wrapped)
+    for kind in (Dataset, TensorOperation, PyTensorOperation):
+        adapter._replace(kind, "__new__", staticmethod(_noting(adapter, kind.__new__)))
+    if dataloader is not None:
+        loaders.wrap(adapter, dataloader._Iterator, dataloader.DataLoader)
+
+
+def _noting(adapter: Any, new: Any) -> Any:
+    """Notes where the script makes a dataset or one of its operations, and with which arguments."""
+
+    def wrapped(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        made = object.__new__(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+        file, line = adapter.session.source.here()
+        made._parity_made = Made(file, line, *bound_arguments(cls.__init__, args, kwargs, _is_tensor))
+        return made
+
+    return wrapped
+
+
 def epoch(dataset: Any) -> Iterator[Any]:
     """One epoch of a dataset as NumPy arrays, from a new iterator."""
+    if dataloader is not None and isinstance(dataset, dataloader.DataLoader):
+        yield from dataset
+        return
     iterator = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     try:
         yield from iterator
@@ -33,6 +72,8 @@ def epoch(dataset: Any) -> Iterator[Any]:
 
 def describe(dataset: Any, made: Made, source: Source) -> LoaderEvent:
     """A dataset's description: its pipeline goes from the source to the batch."""
+    if dataloader is not None and isinstance(dataset, dataloader.DataLoader):
+        return loaders.describe(dataset, made, source, _is_tensor)
     nodes = _nodes(dataset)
     pipeline = [op for node in nodes for op in _operations(node, source)]
     batch = next((n for n in reversed(nodes) if "batch_size" in _made(n).arguments), dataset)

@@ -12,9 +12,9 @@ import torch.utils.data.dataloader as dataloader
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
-from parity.capture.frameworks.torch_data import describe
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -54,7 +54,7 @@ class TorchAdapter:
         self._wrap_modules()
         self._wrap_optimizers()
         self._wrap_backward()
-        self._wrap_loaders()
+        loaders.wrap(self, dataloader._BaseDataLoaderIter, dataloader.DataLoader)
         self._open_functions()
         self._replace(torch, "compile", self._not_compiled)
         torch.backends.mha.set_fastpath_enabled(False)
@@ -164,35 +164,6 @@ class TorchAdapter:
             return result
 
         self._replace(torch.autograd, "backward", wrapped)
-
-    def _wrap_loaders(self) -> None:
-        iterator, loader = dataloader._BaseDataLoaderIter, dataloader.DataLoader
-        following, opening, init = iterator.__next__, iterator.__init__, loader.__init__
-
-        @functools.wraps(following)
-        def wrapped(this: Any) -> Any:
-            busy, self.session.busy = self.session.busy, True
-            try:
-                batch = following(this)
-            finally:
-                self.session.busy = busy
-            return self.session.batch(this._parity_loader, batch, this._num_yielded - 1)
-
-        @functools.wraps(opening)
-        def wrapped_opening(this: Any, source: Any) -> None:
-            this._parity_loader = source
-            opening(this, source)
-
-        @functools.wraps(init)
-        def wrapped_init(this: Any, *args: Any, **kwargs: Any) -> None:
-            init(this, *args, **kwargs)
-            file, line = self.session.source.here()
-            arguments, given = bound_arguments(init, args, kwargs, torch.is_tensor)
-            object.__setattr__(this, "_parity_made", Made(file, line, arguments, given))
-
-        self._replace(iterator, "__next__", wrapped)
-        self._replace(iterator, "__init__", wrapped_opening)
-        self._replace(loader, "__init__", wrapped_init)
 
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
@@ -346,7 +317,7 @@ class TorchAdapter:
         }
 
     def describe_loader(self, loader: Any) -> LoaderEvent:
-        return describe(loader, self.made(loader), self.session.source)
+        return loaders.describe(loader, self.made(loader), self.session.source, torch.is_tensor)
 
     def epoch(self, loader: Any) -> Iterator[Any]:
         return iter(loader)
