@@ -52,10 +52,13 @@ def command() -> None:
     """
 
 
+_formatted = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout.")
+
+
 def _running(function: F) -> F:
     """The options that say how scripts are run and what is printed."""
     for option in (
-        click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout."),
+        _formatted,
         click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for each script."),
         click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Training steps."),
     ):
@@ -74,6 +77,7 @@ def _running(function: F) -> F:
 @click.option("--strict", is_flag=True, help="Make warnings faults.")
 @click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol.")
 @click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol.")
+@click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
 @click.option(
     "--data-batches",
@@ -118,7 +122,7 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
     }
     timeout = number("--timeout", given["timeout"], positive=True)
     keep = Path(given["keep"]) if given["keep"] else None
-    request = Request(sides["reference"], sides["candidate"], options, timeout, keep)
+    request = Request(sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"])
     outputs = [output_file(name) for name in given["outputs"]]
     return lambda: _compare(request, outputs, given["form"], given["verbose"])
 
@@ -226,11 +230,53 @@ def data(**given: Any) -> Task:
     return run
 
 
+@command.command("explain", short_help="What an API is in the other framework.")
+@click.argument("name")
+@_formatted
+def explain(name: str, form: str) -> Task:
+    """Print what NAME is in the other framework: arguments, defaults, initial values, behaviour, a translation.
+
+    NAME is a full name of either framework (torch.nn.Conv2d, mindspore.ops.softmax) or its end (Conv2d).
+    """
+
+    def run() -> int:
+        from parity.tables import explain as explain_name
+
+        return explain_name(name, form, _print)
+
+    return run
+
+
 def _tolerance(given: dict[str, Any]) -> tuple[float | None, float | None]:
     """`--rtol` and `--atol`, which make sense only together."""
     if (given["rtol"] is None) != (given["atol"] is None):
         raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
     return number("--rtol", given["rtol"]), number("--atol", given["atol"])
+
+
+@command.group("mappings")
+def mappings() -> None:
+    """The tables of what an API of one framework is in the other."""
+
+
+@mappings.command("check", short_help="Prove the tables against the installed frameworks.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--family", "families", multiple=True, metavar="FAMILY", help="Only this file; may be repeated.")
+@click.option("--signatures", is_flag=True, help="Compare names and defaults only; run nothing.")
+@_formatted
+def check_mappings(names: tuple[str, ...], families: tuple[str, ...], signatures: bool, form: str) -> Task:
+    """Prove the tables against the installed frameworks, and print what is not as they say.
+
+    Exit codes: 0 all hold, 1 something has changed, 2 error.
+    """
+
+    def run() -> int:
+        from parity.console import Console
+        from parity.tables import check_tables
+
+        return check_tables(families, names, not signatures, form, _print, Console().say)
+
+    return run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -73,3 +73,15 @@ class CaptureFailed(ParityError):
     """The instrumented process ended without a usable trace, by no exception of the script's own."""
 
     slug = "capture-failed"
+
+
+class MappingError(ParityError):
+    """The tables of `mappings/` are missing or do not fit their schema."""
+
+    slug = "bad-mapping"
+
+
+class UnknownName(ParityError):
+    """A name that no table has."""
+
+    slug = "unknown-name"

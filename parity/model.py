@@ -260,8 +260,25 @@ class BufferEvent(msgspec.Struct, tag="buffer"):
     values: dict[str, TensorRef]
 
 
+class InitialEvent(msgspec.Struct, tag="initial"):
+    """Where a parameter's initial values came from, written only where something was seen of it.
+
+    `random` tells that they were drawn, `law` by what, at which line; `loaded` that they came from a checkpoint.
+    `values` are float32 [draws, elements]: the elements that `parity.sample.spread` chooses, drawn that often.
+    """
+
+    name: str
+    random: bool
+    law: str
+    file: str | None
+    line: int | None
+    loaded: bool
+    values: TensorRef | None
+
+
 Event = (
     TensorEvent
+    | InitialEvent
     | CallEvent
     | OpEvent
     | SourceEvent
@@ -298,7 +315,7 @@ class ParameterInfo(msgspec.Struct):
 
 
 class LayerInfo(msgspec.Struct):
-    """A layer: class, where the script constructed it, its effective arguments (defaults filled in)."""
+    """A layer: class, where and how the script constructed it, its effective arguments (defaults filled in)."""
 
     id: int
     path: str
@@ -310,13 +327,34 @@ class LayerInfo(msgspec.Struct):
     framework: bool = False
     children: list[str] = []
     root: bool = False
+    code: str | None = None
+
+
+class ObjectInfo(msgspec.Struct):
+    """What a script made or called besides layers, with its effective arguments (defaults filled in).
+
+    `kind` is `optimizer`, `schedule`, `rates` (the learning rates of one parameter group after the last captured step,
+    one value a step in `values`), `seed`, `clip` or `scaler`; `name` is the optimizer's where it belongs to one; `code`
+    the call as the script has it.
+    """
+
+    kind: str
+    type: str
+    name: str = ""
+    file: str | None = None
+    line: int | None = None
+    arguments: dict[str, Any] = {}
+    given: list[str] = []
+    values: list[float] = []
+    code: str | None = None
 
 
 class Layers(msgspec.Struct):
-    """`layers.json`: the model's tree and its parameters."""
+    """`layers.json`: the model's tree, its parameters, and what else the script made."""
 
     layers: list[LayerInfo] = []
     parameters: list[ParameterInfo] = []
+    objects: list[ObjectInfo] = []
 
 
 class Meta(msgspec.Struct):

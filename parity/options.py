@@ -54,6 +54,7 @@ class Request(msgspec.Struct, frozen=True):
         options: How to judge.
         timeout: Seconds that each script may take.
         keep: Folder for traces and comparison; the user's cache where it is None.
+        fresh: Run the reference even where an unchanged one was captured before.
     """
 
     reference: Subject
@@ -61,6 +62,7 @@ class Request(msgspec.Struct, frozen=True):
     options: Options
     timeout: float
     keep: Path | None = None
+    fresh: bool = False
 
 
 def is_trace_name(path: Path) -> bool:

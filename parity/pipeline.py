@@ -14,6 +14,7 @@ from parity.document import Comparison
 from parity.errors import CaptureFailed, ParityError, ScriptError, ScriptTimeout, TraceError
 from parity.options import Request, Subject
 from parity.report.json import document, dumps
+from parity.reuse import References
 from parity.runs import run_folder
 from parity.trace import Trace
 
@@ -78,6 +79,7 @@ class _Run:
         self.console = console
         self.timings: dict[str, float] = {}
         self.errors: list[ParityError] = []
+        self.notes: dict[str, list[str]] = {"reference": [], "candidate": []}
 
     def compare(self) -> Comparison:
         from parity.data.keep import keep_batches
@@ -88,7 +90,7 @@ class _Run:
         reference = _open(self.request.reference, "reference")
         candidate = _open(self.request.candidate, "candidate")
         if reference is None:
-            reference = self._capture("reference", self.request.reference, _steps(options.steps, candidate), None)
+            reference = self._reference(self.request.reference, _steps(options.steps, candidate))
         if candidate is None:
             candidate = self._capture(
                 "candidate", self.request.candidate, _steps(options.steps, reference), reference.path
@@ -99,6 +101,7 @@ class _Run:
         comparison = judge(reference, candidate, forced, options)
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
+        comparison.reference.notes = [*comparison.reference.notes, *self.notes["reference"]]
         if self.request.keep is not None:
             for side, trace in (("reference", reference), ("candidate", candidate)):
                 keep_batches(trace, self.folder / "batches" / side)
@@ -122,7 +125,33 @@ class _Run:
                 check_replaceable(self._output(side))
                 shutil.rmtree(self._output(side), ignore_errors=True)
 
-    def _capture(self, side: str, subject: Subject, steps: int, sync: Path | None) -> Trace:
+    def _reference(self, subject: Subject, steps: int) -> Trace:
+        """The reference's trace: that of an earlier run where nothing changed since."""
+        output, references = self._output("reference"), References()
+        batches = self.request.options.data_batches
+        known = None if self.request.fresh else references.find(subject, steps, batches, output)
+        if known is not None:
+            try:
+                trace = Trace(output)
+            except TraceError:
+                shutil.rmtree(output)
+            else:
+                when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(known))
+                note = f"it is unchanged, and its run of {when} was used again (--fresh runs it anew)"
+                self.notes["reference"].append(note)
+                self.console.say(f"reference: {note}")
+                self.timings["reference"] = 0.0
+                return trace
+        inputs = output.with_name(output.name + ".inputs")
+        try:
+            trace = self._capture("reference", subject, steps, None, inputs=True)
+            if trace.meta.complete and inputs.is_file():
+                references.keep(subject, steps, batches, output, inputs)
+        finally:
+            inputs.unlink(missing_ok=True)
+        return trace
+
+    def _capture(self, side: str, subject: Subject, steps: int, sync: Path | None, *, inputs: bool = False) -> Trace:
         """One side's trace; a partial one, and the error noted, where the script came to at least one step."""
         output = self._output(side)
         self.console.begin(f"capturing {side}")
@@ -131,7 +160,7 @@ class _Run:
             path = capture(
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
-                free=self.request.options.free, data_batches=self.request.options.data_batches,
+                free=self.request.options.free, inputs=inputs, data_batches=self.request.options.data_batches,
             )  # fmt: skip
             trace = Trace(path)
         except (ScriptError, ScriptTimeout, CaptureFailed) as error:

@@ -176,6 +176,7 @@ class Trace:
         tree = self._decode("layers.json", Layers) if layers.is_file() else Layers()
         self.layers = tree.layers
         self.parameters = tree.parameters
+        self.objects = tree.objects
         self.events: list[Event] = [event for event in self._read_events() if not isinstance(event, TensorEvent)]
         self._locations = self._read_locations()
         self._maps: dict[Path, np.memmap] = {}

@@ -230,3 +230,11 @@ class TestOptions:
         assert checked == "match in forward, loss, backward, metrics"
         assert "optimizer" in unchecked
         assert unchecked.endswith("not checked")
+
+
+class TestIdlePasses:
+    def test_a_look_at_the_output_before_training(self, parity: Parity) -> None:
+        """A forward pass that nothing is learned from, after the optimizer was made: on one side, or on both."""
+        look = "x, y = DATA[0]\nprint(model({}[:2]).shape)\nfor x, y in DATA:"
+        reference = edited(TORCH, ("for x, y in DATA:", look.format("torch.from_numpy(x)")), ("model.train()\n", ""))
+        assert_match(compare(parity, reference, "--steps", "2", reference=reference))

@@ -108,6 +108,37 @@ def map_parameters(reference: list[Node], candidate: list[Node]) -> Mapping:
     return mapping
 
 
+def pair_roots(reference: dict[str, list[ParameterInfo]], candidate: dict[str, list[ParameterInfo]]) -> dict[str, str]:
+    """Which of several models that a script trains is which: by the shapes of their parameters, names and order.
+
+    Args:
+        reference: Parameters by the path of their root.
+        candidate: The same of the candidate.
+
+    Returns:
+        The reference's root path by the candidate's; empty where the two sides have not equally many.
+    """
+    if len(reference) != len(candidate):
+        return {}
+    mine, theirs = list(reference), list(candidate)
+    cost = np.zeros((len(mine), len(theirs)))
+    for i, r in enumerate(mine):
+        for j, c in enumerate(theirs):
+            a, b = (sorted(_bag(p) for p in side if p.trainable) for side in (reference[r], candidate[c]))
+            same = difflib.SequenceMatcher(None, a, b).ratio()
+            cost[i, j] = 4 * (1 - same) + (1 - alike(r, c)) + 0.1 * abs(i - j)
+    return {theirs[j]: mine[i] for i, j in assign(cost)}
+
+
+def by_root(roots: list[str], parameters: list[ParameterInfo]) -> dict[str, list[ParameterInfo]]:
+    """Parameters by the root that holds them."""
+    found: dict[str, list[ParameterInfo]] = {root: [] for root in roots}
+    for parameter in parameters:
+        owner = next((r for r in roots if r and parameter.name.startswith(r + ".")), roots[0] if roots else "")
+        found.setdefault(owner, []).append(parameter)
+    return found
+
+
 def _siblings_by_name(chosen: list[tuple[int, int]], mine: list[Node], theirs: list[Node]) -> list[tuple[int, int]]:
     """Pairs layers that read the same tensor on both sides by name: among those, order means nothing."""
     groups: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)

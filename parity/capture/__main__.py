@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from typing import Any
 import msgspec
 
 from parity.capture.job import Job
-from parity.capture.run import SEED, Outcome, on_import, run_script
+from parity.capture.run import SEED, on_import
 from parity.capture.session import Session
-from parity.capture.source import Source
 from parity.errors import ParityError
-from parity.model import Meta
-from parity.trace import Trace, TraceWriter
 
 OK, SCRIPT_FAILED, PARITY_FAILED = 0, 64, 65
 
@@ -51,6 +47,8 @@ class _Frameworks:
         """From now on the adapters tell this session."""
         self.session = session
         for adapter in self.adapters:
+            if session.adapter is None:
+                session.adapter = adapter
             adapter.install(session)
 
     def seeders(self) -> list[Callable[[int], None]]:
@@ -67,64 +65,13 @@ def main(path: str) -> int:
             from parity.capture.forced import run_forced
 
             return run_forced(job, frameworks)
-        return _record(job, frameworks)
+        from parity.capture.recorded import run_recorded
+
+        return OK if run_recorded(job, frameworks) else SCRIPT_FAILED
     except ParityError as error:
         document = {"slug": error.slug, "message": error.message, "hint": error.hint}
         Path(job.output + ".error").write_bytes(msgspec.json.encode(document))
         return PARITY_FAILED
-
-
-def _record(job: Job, frameworks: _Frameworks) -> int:
-    from parity.capture.record import Recorder
-    from parity.capture.survey import SECONDS, survey
-    from parity.capture.sync import Synchroniser
-
-    script = Path(job.script)
-    writer = TraceWriter(Path(job.output))
-    source = Source(script)
-    recorder: Recorder
-    if job.kind in ("sync", "free") and job.reference is not None:
-        recorder = Synchroniser(writer, source, job.steps, Trace(job.reference), free=job.kind == "free")
-    else:
-        recorder = Recorder(writer, source, job.steps)
-    meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))
-    meta.folder = str(source.folder)
-    writer.meta(meta)
-    frameworks.follow(recorder)
-    start = time.perf_counter()
-    outcome = run_script(script, job.args, frameworks.seeders())
-    meta.timings["script"] = time.perf_counter() - start
-    recorder.finished = True
-    if outcome.kind in ("ended", "stopped") and recorder.adapter is not None:
-        left = (job.timeout - meta.timings["script"]) / 2
-        survey(writer, recorder.adapter, recorder.loaders, job.data_batches, min(SECONDS, left))
-    _describe(meta, recorder, outcome)
-    if recorder.roots:
-        recorder.save_layers()
-    writer.flush()
-    good = outcome.kind in ("ended", "stopped")
-    meta.complete = good and meta.steps > 0
-    writer.meta(meta)
-    if meta.complete:
-        writer.finish()
-    else:
-        writer.close()
-    return OK if good else SCRIPT_FAILED
-
-
-def _describe(meta: Meta, recorder: Any, outcome: Outcome) -> None:
-    adapter = recorder.adapter
-    if adapter is not None:
-        meta.framework, meta.version = adapter.name, adapter.version
-    meta.steps = recorder.step
-    meta.stopped = outcome.kind == "stopped"
-    meta.notes = recorder.notes
-    meta.mapping = getattr(recorder, "mapping", None)
-    meta.unmapped = getattr(recorder, "unmapped", [])
-    meta.environment.update(recorder.facts)
-    meta.environment["model_called"] = recorder.model_called
-    if outcome.kind == "failed":
-        meta.error = {"text": outcome.text, "summary": outcome.error}
 
 
 def _leave(code: int) -> None:

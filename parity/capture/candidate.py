@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.align.nodes import kind_of
-from parity.align.parameters import Mapping
+from parity.align.parameters import Mapping, by_root, pair_roots
 from parity.align.values import Index, Sketch, distance, lay, layout, rms
 from parity.measured import Measured
 from parity.model import (
@@ -74,18 +74,21 @@ class Candidate:
         self.mapping = mapping
         self.types = {layer.path: layer.type if layer.framework else "" for layer in trace.layers}
         self.reference_types = {layer.path: layer.type if layer.framework else "" for layer in reference.layers}
-        idle = _without_gradient(trace)
+        idle = [(call.id, call.end) for calls in idle_passes(trace).values() for _, call in calls]
         self.half = any(item.ref.dtype in _HALF for op in reference.of(OpEvent, 0) for item in op.outputs)
         self.calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
-        roots = {layer.id for layer in trace.layers if layer.root}
-        self.root_calls: dict[int, list[CallEvent]] = defaultdict(list)
+        roots = {layer.id: layer.path for layer in trace.layers if layer.root}
+        own = by_root([layer.path for layer in reference.layers if layer.root], reference.parameters)
+        pairs = pair_roots(own, by_root(list(roots.values()), trace.parameters))
+        self.root_calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         for call in sorted(trace.of(CallEvent), key=lambda c: c.id):
             if any(start <= call.id <= end for start, end in idle):
                 continue
             if call.path or call.layer in roots:
                 self.calls[(call.step, call.path)].append(call)
             if call.layer in roots:
-                self.root_calls[call.step].append(call)
+                for root in [pairs[roots[call.layer]]] if roots[call.layer] in pairs else own:
+                    self.root_calls[(call.step, root)].append(call)
         self.ops: dict[int, list[OpEvent]] = defaultdict(list)
         for op in trace.of(OpEvent):
             if not any(start <= op.id <= end for start, end in idle):
@@ -317,21 +320,24 @@ class Candidate:
         return None if how is None else distance(lay(value.array, how), expected)
 
 
-def _without_gradient(trace: Trace) -> list[tuple[int, int]]:
+def idle_passes(trace: Trace) -> dict[int, list[tuple[int, CallEvent]]]:
     """Forward passes of the model that no gradient came back to, in steps that have one with gradients (a step that
-    runs its forward twice, once for the loss and once for the gradients): from their first to their last record.
+    runs its forward twice, once for the loss and once for the gradients; a first look at the output's shape).
+
+    Returns:
+        By step, each such call of the model with its number among all of them.
     """
     roots = {layer.id for layer in trace.layers if layer.root}
     reached = {(g.step, g.call) for g in trace.of(GradEvent)}
     passes: dict[int, list[CallEvent]] = defaultdict(list)
-    for call in trace.of(CallEvent):
+    for call in sorted(trace.of(CallEvent), key=lambda c: c.id):
         if call.layer in roots:
             passes[call.step].append(call)
-    idle = []
+    idle = {}
     for step, calls in passes.items():
-        used = [call for call in calls if any(s == step and call.id <= c <= call.end for s, c in reached)]
-        if used and len(used) < len(calls):
-            idle += [(call.id, call.end) for call in calls if call not in used]
+        used = {id(call): any(s == step and call.id <= c <= call.end for s, c in reached) for call in calls}
+        learning = {call.layer for call in calls if used[id(call)]}
+        idle[step] = [(n, call) for n, call in enumerate(calls) if call.layer in learning and not used[id(call)]]
     return idle
 
 

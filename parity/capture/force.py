@@ -27,12 +27,13 @@ class Forcer(LayerForcing):
     """Forces the whole training step."""
 
     def _on_model(self) -> None:
+        from parity.capture.frameworks.torch_force import double, no_autocast
+
         self.busy = True
         if self.double:
             for root in self.roots:
-                root.double()
+                double(root)
             self._refresh_buffers()
-        from parity.capture.frameworks.torch_force import no_autocast
 
         self._undo.append(no_autocast())
         known = {p.name: p.ref for p in self.candidate.trace.parameters if p.ref is not None}
@@ -51,6 +52,8 @@ class Forcer(LayerForcing):
         trainable = [h.tensor for h in self.held if h.trainable]
         self._stash = {id(p): p.grad for p in trainable if p.grad is not None}
         for parameter in trainable:
+            if parameter.grad is None or not parameter.grad.any():
+                self._unanswered.pop(id(parameter), None)
             parameter.grad = None
         ref = self.candidate.losses.get((self.step, self.backwards))
         if loss is not None and ref is not None:
@@ -132,16 +135,25 @@ class Forcer(LayerForcing):
                 }
                 mine = self._read(parameter.grad)
                 if name in mapped and rms(mine) > 0:
-                    missing: Key = (self.step, "parameter-gradient", name, self.backwards, "")
-                    candidate, unit = self._owner(held)
-                    record = self.measure(missing, "backward", mine, mine, candidate=candidate, unit=unit)
-                    if record is not None:
-                        record.mismatch = "missing"
+                    self._unanswered[id(parameter)] = (self.step, self.backwards, held, mine)
             before = self._stash.get(id(parameter))
             if before is not None:
                 parameter.grad = before if parameter.grad is None else parameter.grad + before
         self._terms.clear()
         self.busy = False
+
+    def _confirm_missing(self, optimizer: Any) -> None:
+        """Gradients that the candidate never made count where an optimizer is about to use them."""
+        for parameter in self.adapter.optimizer_parameters(optimizer):
+            known = self._unanswered.pop(id(parameter), None)
+            if known is None or parameter.grad is None or not parameter.grad.any():
+                continue
+            step, backward, held, mine = known
+            key: Key = (step, "parameter-gradient", held.names[0], backward, "")
+            candidate, unit = self._owner(held)
+            record = self.measure(key, "backward", mine, mine, candidate=candidate, unit=unit)
+            if record is not None:
+                record.mismatch = "missing"
 
     def _owner(self, held: Any) -> tuple[str, float]:
         pair = next(
@@ -176,6 +188,9 @@ class Forcer(LayerForcing):
         return events[index] if index < len(events) else None
 
     def _on_optimizer(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
+        self.busy = True
+        self._confirm_missing(optimizer)
+        self.busy = False
         event = self._optimizer_event(optimizer)
         if event is None:
             return gradients
@@ -205,6 +220,7 @@ class Forcer(LayerForcing):
             return
         self.busy = True
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
+        after = {**self._untouched(), **after}
         state = self.adapter.optimizer_state(optimizer)
         states = self._states(event)
         for parameter in self.adapter.optimizer_parameters(optimizer):
@@ -221,7 +237,21 @@ class Forcer(LayerForcing):
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
+        mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
+        for held in self.held:
+            if id(held.tensor) not in mine_too and held.names[0] in after:
+                self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
+
+    def _untouched(self) -> dict[str, np.ndarray]:
+        """Weights that no optimizer of the candidate updates in this step stay what they were when it began."""
+        updated = {name for event in self.candidate.optimizers.get(self.step, []) for name in event.after}
+        known = self.candidate.trace.parameters
+        left = {p.name: p.ref for p in known if p.ref is not None and p.name not in updated}
+        for step in range(self.step):
+            for event in self.candidate.optimizers.get(step, []):
+                left.update({name: ref for name, ref in event.after.items() if name in left})
+        return to_reference(self.candidate.mapping, self.candidate.arrays(left), self._shapes())
 
     def _alternatives(
         self, record: Measured, optimizer: Any, parameter: Any, theirs: np.ndarray, state: dict[str, Any]
@@ -314,7 +344,7 @@ class Forcer(LayerForcing):
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
-        self._op = self._drawn = self._optimizers_seen = 0
+        self._op = self._drawn = self._optimizers_seen = self._roots_seen = 0
         self._n.clear()
         self._rough.clear()
         self._slack.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,16 @@ class LayerForcing(Measuring):
     """Forces values and the gradients that come back to them."""
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if any(frame.layer is root for root in self.roots):
+            if self._before_idle is None and (self.step, self._roots_seen) in self._idle:
+                self._before_idle = Counter(self._calls)
+                self._before_idle[id(frame.layer)] -= 1
+                frame.data = self._before_idle
+            self._roots_seen += 1
+        if self._before_idle is not None:
+            return args, kwargs
         self.busy = True
-        is_root = any(frame.layer is root for root in self.roots)
-        if is_root:
+        if self._is_model(frame):
             args, kwargs = self._enter_root(frame, args, kwargs)
         elif frame.path in self.candidate.targets and self.candidate.same_function(frame.path):
             tensors = [name for name, _ in tensors_in(list(args), self.adapter.is_tensor)]
@@ -36,9 +44,15 @@ class LayerForcing(Measuring):
         self.busy = False
         return args, kwargs
 
+    def _is_model(self, frame: Frame) -> bool:
+        """Whether a call is one of the model: of several, those that are single layers count as layers."""
+        return any(frame.layer is root for root in self.roots) and not (
+            len(self.roots) > 1 and frame.path in self.candidate.targets
+        )
+
     def _enter_root(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        calls = self.candidate.root_calls.get(self.step, [])
-        if len(self.roots) != 1 or frame.call >= len(calls):
+        calls = self.candidate.root_calls.get((self.step, frame.path), [])
+        if frame.call >= len(calls):
             return args, kwargs
         left = list(calls[frame.call].inputs)
 
@@ -54,6 +68,10 @@ class LayerForcing(Measuring):
             theirs = theirs.reshape(mine.shape) if how is None else lay(theirs, how)
             if mine.dtype.kind != "f":
                 return tensor if np.array_equal(mine, theirs) else self.adapter.make(theirs, tensor)
+            if tensor.requires_grad:  # another model made it
+                call = calls[frame.call]
+                value = Value(self.candidate.array(item.ref), None, call.path, call.id, self.candidate.unit(call, item))
+                return self._force_input(frame, name, tensor, value)
             return self._put(tensor, theirs, 2.0**-24)
 
         return replace_tensors(tuple(args), force, self.adapter.is_tensor), replace_tensors(
@@ -84,11 +102,14 @@ class LayerForcing(Measuring):
         return new
 
     def _on_leave(self, frame: Frame, output: Any) -> Any:
+        if self._before_idle is not None:
+            if frame.data is self._before_idle:
+                self._calls, self._before_idle = self._before_idle, None
+            return output
         self.busy = True
         names = [name for name, _ in tensors_in(output, self.adapter.is_tensor)]
-        is_root = any(frame.layer is root for root in self.roots)
-        if is_root and len(self.roots) == 1:
-            calls = self.candidate.root_calls.get(self.step, [])
+        if self._is_model(frame):
+            calls = self.candidate.root_calls.get((self.step, frame.path), [])
             if frame.call < len(calls):
                 self.paired[frame.path] = calls[frame.call].path
 
@@ -148,6 +169,8 @@ class LayerForcing(Measuring):
         return None
 
     def _force_output(self, frame: Frame, name: str, tensor: Any, value: Value, kind: str) -> Any:
+        from parity.capture.frameworks.torch_force import flat_values
+
         key: Key = (self.step, kind, frame.path, frame.call, name)
         mine = self._read(tensor)
         if mine.dtype.kind != "f" or key in self.store.inner:
@@ -170,8 +193,10 @@ class LayerForcing(Measuring):
             key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
         )
 
+        unused = np.isin(theirs, flat_values(tensor))
+
         def arrived(gradient: Any) -> Any:
-            return self._force_gradient(frame, name, gradient, value, how, tag)
+            return self._force_gradient(frame, name, gradient, value, how, tag, unused)
 
         whole = tensor.requires_grad and tag not in self._consumed
         new = self._put(tensor, theirs, value.unit, arrived if whole else None)
@@ -194,8 +219,14 @@ class LayerForcing(Measuring):
                             return True
         return False
 
-    def _force_gradient(self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int) -> Any:
-        from parity.capture.frameworks.torch_force import unused_gradient
+    def _force_gradient(
+        self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int, unused: np.ndarray
+    ) -> Any:
+        """Measures the gradient that arrived and goes on with the candidate's.
+
+        Where `unused`, the layer drops it: there the two may differ, as behind the ties of a max-pool.
+        """
+        from parity.capture.frameworks.torch_force import padding_rows
 
         key: Key = (self.step, "gradient", frame.path, frame.call, name)
         busy, self.busy = self.busy, True
@@ -205,8 +236,10 @@ class LayerForcing(Measuring):
             if stopped and not (self.candidate.differentiated(self.step) and mine.any()):
                 return gradient
             theirs = np.zeros_like(mine) if value.gradient is None else lay(value.gradient, how, gradient=True)
-            unused = unused_gradient(frame.layer, frame.data)
-            if unused is not None and theirs.shape == mine.shape:
+            rows = padding_rows(frame.layer, frame.data)
+            if rows is not None:
+                unused = unused | rows
+            if theirs.shape == mine.shape == unused.shape and unused.any():
                 mine, theirs = np.where(unused, 0.0, mine), np.where(unused, 0.0, theirs)
             record = self.measure(
                 key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
@@ -322,7 +355,7 @@ class LayerForcing(Measuring):
         _, entries = self._candidates()
         for gap, entry, moved in near[:3]:
             ref = entries[entry][0]
-            unit = max(unit_of(ref.dtype), 2.0**-24)
+            unit = max(unit_of(ref.dtype), 2.0**-24) if self.candidate.half else 2.0**-24
             allowed = max(4.0, 0.5 * float(np.sqrt(record.reduction))) * unit
             if moved or gap > 2 * allowed:
                 continue

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -51,9 +49,11 @@ def run_forced(job: Job, frameworks: Any) -> int:
         kind = passes.pop(0)
         start = time.perf_counter()
         session = Forcer(Source(Path(job.script)), job.steps, reference, candidate, kind, base, store)
+        session.inference = reference.meta.inference
         frameworks.follow(session)
-        with _silence():
+        with runner.silence():
             outcome = runner.run_script(Path(job.script), job.args, frameworks.seeders())
+        session.script_ended()
         session.finish()
         if outcome.kind == "failed" and session.step < 1:
             if kind == "float64" and base == "float64":
@@ -95,26 +95,3 @@ def _accumulated(forced: Forced, reference: Trace, candidate: Candidate) -> None
             record.accumulated = candidate.accumulated(reference, record)
             if record.accumulated is not None and not math.isfinite(record.accumulated):
                 record.accumulated = None
-
-
-class _silence:
-    """Sends what the script prints in the further passes to nowhere: it was shown in the first."""
-
-    def __enter__(self) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.saved = [os.dup(1), os.dup(2)]
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        os.close(null)
-
-    def __exit__(self, *_: Any) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                pass
-        for target, saved in zip((1, 2), self.saved, strict=True):
-            os.dup2(saved, target)
-            os.close(saved)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -15,6 +13,7 @@ class Job(msgspec.Struct):
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
     `data_batches` limits how many batches of each loader are read alone after a recorded run, which `timeout`
     (seconds for the whole process) ends as well.
+    `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
     """
 
     kind: str
@@ -27,4 +26,4 @@ class Job(msgspec.Struct):
     side: str = "reference"
     data_batches: int = 200
     timeout: float = 600.0
-    environment: dict[str, Any] = {}
+    inputs: bool = False

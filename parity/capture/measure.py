@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.align.parameters import to_reference
 from parity.align.values import Index, Sketch, lay, layout, rms, tame
-from parity.capture.candidate import Candidate
+from parity.capture.candidate import Candidate, idle_passes
 from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.capture.store import Key, Store
@@ -85,6 +85,9 @@ class Measuring(Session):
         for event in reference.of(RandomEvent):
             self._draws.setdefault(event.step, []).append(event)
         self._drawn = 0
+        self._idle = {(step, number) for step, calls in idle_passes(reference).items() for number, _ in calls}
+        self._roots_seen = 0
+        self._before_idle: Counter[int] | None = None
         self._op = 0
         self._n: dict[int, int] = {}
         self._rough: set[int] = set()
@@ -102,9 +105,15 @@ class Measuring(Session):
         self._uses: Counter[str] = Counter()
         self._terms: dict[str, np.ndarray] = {}
         self._stash: dict[int, Any] = {}
+        self._unanswered: dict[int, tuple[int, int, Any, np.ndarray]] = {}
         self._undo: list[Any] = []
         self._optimizers_seen = 0
         self._touched: set[str] = set()
+
+    @property
+    def listening(self) -> bool:
+        """Not within a forward pass that no gradient comes back to: the candidate's have no place either."""
+        return self._before_idle is None and super().listening
 
     def _moved(self, values: np.ndarray, unit: float) -> np.ndarray:
         if self.kind != "probe" or values.dtype.kind != "f":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from parity.capture.frameworks.base import tensors_in
+from parity.capture.frameworks.base import Made, tensors_in
+from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
 from parity.capture.survey import arrays_in, numbers_of
@@ -21,6 +23,7 @@ from parity.model import (
     Layers,
     LoaderEvent,
     LossEvent,
+    ObjectInfo,
     OpEvent,
     OptimizerEvent,
     ParameterGradEvent,
@@ -31,6 +34,9 @@ from parity.model import (
 )
 from parity.trace import TraceWriter
 
+PLANNED = 2000
+"""Steps after the captured ones for which learning rates are noted."""
+
 
 class Recorder(Session):
     """Writes what it is told into a trace.
@@ -39,15 +45,21 @@ class Recorder(Session):
         writer: The open trace.
         source: Which files are the script's own.
         steps: Training steps to record.
+        inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
 
-    def __init__(self, writer: TraceWriter, source: Source, steps: int, stop: bool = True) -> None:
-        super().__init__(source, steps, stop)
+    initials = True
+
+    def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
+        super().__init__(source, steps, inference=inference)
         self.writer = writer
+        self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
+        self._objects: list[ObjectInfo] = []
+        self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
@@ -87,6 +99,52 @@ class Recorder(Session):
     def _tensors(self, value: Any) -> list[tuple[str, Any]]:
         return list(tensors_in(value, self.adapter.is_tensor))
 
+    # What is declared ----------------------------------------------------------------------------------------
+
+    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
+        info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
+        if not self.finished and info not in self._objects:
+            self._objects.append(info)
+
+    def plan(self) -> None:
+        """Notes how the script's schedules would have gone on after the last captured step."""
+        self.busy = True
+        length, batches = self.facts.get("batches_per_epoch"), self._batches
+        epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
+        for index, optimizer in enumerate(self.optimizers):
+            for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
+                made = plan.made
+                arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
+                name = self._optimizer_names.get(index, "optimizer")
+                self._objects.append(
+                    ObjectInfo(
+                        "rates",
+                        plan.type,
+                        name,
+                        made.file,
+                        made.line,
+                        arguments,
+                        made.given,
+                        plan.values,
+                        self.source.call(made.file, made.line, plan.type),
+                    )
+                )
+        self.busy = False
+
+    def _optimizer_objects(self) -> list[ObjectInfo]:
+        found = []
+        for index, optimizer in enumerate(self.optimizers):
+            made = self.adapter.made(optimizer)
+            name = self._optimizer_names.get(index, "optimizer")
+            kind = type(optimizer)
+            found.append(
+                ObjectInfo(
+                    "optimizer", f"{kind.__module__}.{kind.__name__}", name, made.file, made.line, made.arguments,
+                    made.given, [], self.source.call(made.file, made.line, kind.__name__),
+                )
+            )  # fmt: skip
+        return found
+
     # What happens ---------------------------------------------------------------------------------------------
 
     def _on_model(self) -> None:
@@ -99,6 +157,7 @@ class Recorder(Session):
             info.ref = info.own = self.store(held.tensor)
             info.dtype = info.ref.dtype
             self.parameters.append(info)
+        record_initials(self.adapter, self.held, self.writer)
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:
@@ -120,6 +179,7 @@ class Recorder(Session):
                     self.adapter.is_framework_layer(layer),
                     children,
                     any(layer is r for r in self.roots),
+                    self.source.call(made.file, made.line, type(layer).__name__),
                 )
             )
         return known
@@ -184,8 +244,11 @@ class Recorder(Session):
 
     def _on_batch(self, loader: Any, batch: Any, position: int) -> Any:
         arrays = list(arrays_in(batch, self.adapter))
-        if arrays and self.optimizers:
+        if arrays and (self.optimizers or self.inference):
             self.busy = True
+            length = self.adapter.loader_length(loader)
+            if length is not None:
+                self.facts.setdefault("batches_per_epoch", length)
             number = self._loader(loader)
             items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
             name = self._loaders[number].name or type(loader).__name__
@@ -265,13 +328,14 @@ class Recorder(Session):
                 if gradient is not None:
                     given[name] = self.store(gradient)
         file, line = self.source.here()
-        self._pending = (given, before, file, line)
+        groups = self.adapter.optimizer_groups(optimizer)
+        self._pending = (given, before, groups, file, line)
         self.busy = False
         return gradients
 
     def _on_updated(self, optimizer: Any) -> None:
         self.busy = True
-        given, before, file, line = self._pending
+        given, before, groups, file, line = self._pending
         state = self.adapter.optimizer_state(optimizer)
         after: dict[str, TensorRef] = {}
         states: dict[str, dict[str, TensorRef]] = {}
@@ -281,13 +345,14 @@ class Recorder(Session):
                 after[name] = self.store(parameter)
                 states[name] = {key: self.store(t) for key, t in state.get(id(parameter), {}).items()}
         index = next(i for i, known in enumerate(self.optimizers) if known is optimizer)
+        self._optimizer_names.setdefault(index, self._variable(optimizer, "optimizer"))
         self.writer.event(
             OptimizerEvent(
                 self.step,
                 index,
-                self._variable(optimizer, "optimizer"),
+                self._optimizer_names[index],
                 type(optimizer).__name__,
-                self.adapter.optimizer_groups(optimizer),
+                groups,
                 given,
                 before,
                 after,
@@ -309,6 +374,10 @@ class Recorder(Session):
         self.busy = False
         self.save_layers()
 
+    def _on_step_done(self) -> None:
+        if self.on_step is not None:
+            self.on_step()
+
     def save_layers(self) -> None:
         """Writes the tree as far as it is known: every layer of the model, called or not."""
         self.busy = True
@@ -316,4 +385,4 @@ class Recorder(Session):
             for _, layer in self.adapter.named_layers(root):
                 self.layer_id(layer)
         self.busy = False
-        self.writer.layers(Layers(self._layers, self.parameters))
+        self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))

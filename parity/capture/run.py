@@ -8,7 +8,6 @@ import importlib.util
 import os
 import random
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable, Sequence
@@ -90,6 +89,8 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
     sys.modules["__main__"] = module
     sys.argv = [str(script), *args]
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True  # nothing of a run stays in the script's folder, also where workers import it
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     outcome = Outcome("ended")
     try:
         code = compile(script.read_bytes(), str(script.resolve()), "exec", dont_inherit=True)
@@ -127,6 +128,24 @@ def _forget_local_modules(folder: str) -> None:
             del sys.modules[name]
 
 
-def other_threads() -> list[str]:
-    """Names of threads that would keep the process alive."""
-    return [t.name for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+class silence:
+    """Sends what the script prints in the further passes to nowhere: it was shown in the first."""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.saved = [os.dup(1), os.dup(2)]
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+
+    def __exit__(self, *_: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+        for target, saved in zip((1, 2), self.saved, strict=True):
+            os.dup2(saved, target)
+            os.close(saved)

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from parity.capture.frameworks.base import Adapter, Held
+from parity.capture.frameworks.base import Adapter, Held, Made
 from parity.capture.source import Source
 
 
@@ -36,12 +36,19 @@ class Session:
         source: Which files are the script's own.
         steps: How many training steps to follow before the script is stopped.
         stop: Whether to stop the script then.
+        inference: Whether a step is a call of the model that nothing is learned from; None to find out.
     """
 
-    def __init__(self, source: Source, steps: int, stop: bool = True) -> None:
+    initials = False
+    """Whether it is to be followed how parameters get their initial values."""
+
+    def __init__(self, source: Source, steps: int, stop: bool = True, inference: bool | None = False) -> None:
         self.source = source
         self.steps = steps
         self.stop = stop
+        self.inference = inference
+        self.mistaken = False
+        self.differentiated = False
         self.adapter: Adapter = None  # type: ignore[assignment]  # bound by the first optimizer or layer call
         self.step = 0
         self.backwards = 0
@@ -66,32 +73,52 @@ class Session:
         self._kept: list[Any] = []
         self._ready = False
         self._first: int | None = None
+        self._early: tuple[Any, Any, int] | None = None
+        self._guessed = False
         self._names: dict[int, str] = {}
 
     # What adapters tell ---------------------------------------------------------------------------------------
 
     def optimizer_made(self, adapter: Adapter, optimizer: Any) -> None:
         """An optimizer was constructed."""
+        if self._guessed:
+            self._wrong_guess()
         self.adapter = adapter
         if not any(known is optimizer for known in self.optimizers):
             self.optimizers.append(optimizer)
+
+    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
+        """The script made or called something besides layers: a schedule, a seed, a clipping of gradients."""
 
     def parameters_asked(self, layer: Any) -> None:
         """Somebody listed a layer's parameters: a hint at what the script means by its model."""
         if not self._ready and not any(known is layer for known in self.receivers):
             self.receivers.append(layer)
 
+    def hears(self, adapter: Adapter) -> bool:
+        """Whether calls of this framework's layers are followed: without an optimizer, those of the last one called."""
+        if self.inference is not False and not self._ready and not self.optimizers:
+            self.adapter = adapter
+        return self.adapter is adapter
+
     def wants(self, layer: Any) -> bool:
-        """Whether a call of this layer belongs to a training step."""
+        """Whether a call of this layer belongs to a step."""
         if self.finished or self.busy or self.in_backward:
             return False
         self.model_called = True
+        if self.inference is not False and not self._ready and not (self.optimizers and self.inference is None):
+            return self._begins_inference(layer)
+        if self.inference:
+            return True
         return bool(self.optimizers) and (bool(self.stack) or self.adapter.recording(layer))
 
     def enter(
         self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A layer is called; its arguments may come back changed."""
+        if self.inference and not self.stack and self._calls[id(layer)] and any(layer is root for root in self.roots):
+            self._end_step()
+            self._stop_after_last()
         if not self._ready:
             self._find_model(layer)
         parent = self.stack[-1] if self.stack else None
@@ -143,6 +170,9 @@ class Session:
         """A data loader yielded a batch, the one at `position` in its epoch."""
         if self.finished or self.busy:
             return batch
+        if self.inference is None and not self.optimizers:
+            self._early = (loader, batch, position)
+            return batch
         return self._on_batch(loader, batch, position)
 
     def random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
@@ -151,6 +181,9 @@ class Session:
 
     def backward_begins(self, loss: Any) -> None:
         """A backward pass starts from `loss` (None where it cannot be told)."""
+        self.differentiated = True
+        if self._guessed:
+            self._wrong_guess()
         self.in_backward = True
         if self._ready and not self.finished:
             self._on_backward(loss)
@@ -164,7 +197,7 @@ class Session:
 
     def optimizer_begins(self, optimizer: Any, gradients: list[Any]) -> list[Any]:
         """An optimizer is called with these gradients (one per parameter, None where absent)."""
-        if not self._ready or self.finished:
+        if not self._ready or self.finished or self.inference:
             return gradients
         if self._expected is None:
             self._expected = {id(o) for o in self.optimizers}
@@ -177,14 +210,48 @@ class Session:
         """It has updated its parameters. The step ends when every optimizer in use was called."""
         if not self._ready or self.finished:
             return
+        if self.inference:
+            self.facts["updates"] = True
+            self.steps = self.step + 1
+            self._end_step()
+            self._stop_after_last()
+            return
         self._on_updated(optimizer)
         self._called_optimizers.add(id(optimizer))
         if self._expected is not None and self._called_optimizers >= self._expected:
             self._end_step()
-            if self.step >= self.steps:
-                self.finished = True
-                if self.stop:
-                    raise StopRun
+            self._stop_after_last()
+
+    def script_ended(self) -> None:
+        """The script came to its end: a call of the model that was under way as a step of inference is complete."""
+        if self.inference and self._ready and not self.finished and not self.stack and self._calls:
+            self._end_step()
+            self.finished = True
+
+    def _stop_after_last(self) -> None:
+        if self.step >= self.steps:
+            self.finished = True
+            if self.stop:
+                raise StopRun
+
+    # Scripts that only call their model -----------------------------------------------------------------------
+
+    def _begins_inference(self, layer: Any) -> bool:
+        """Whether this call is the first step of inference: of a layer with parameters, in a script that only calls."""
+        if not self.adapter.held(layer):
+            return False
+        if self.inference is None:
+            self.inference = self._guessed = not self.source.trains()
+            if self._guessed and self._early is not None:
+                self._on_batch(*self._early)
+            self._early = None
+        if self.inference:
+            self.adapter.push_mode()
+        return bool(self.inference)
+
+    def _wrong_guess(self) -> None:
+        self.mistaken = self.finished = True
+        raise StopRun
 
     def _end_step(self) -> None:
         self._on_step_end()
@@ -195,6 +262,7 @@ class Session:
         self._name_parameters()
         self.backwards = 0
         self.step += 1
+        self._on_step_done()
 
     # The model and its names ----------------------------------------------------------------------------------
 
@@ -202,7 +270,7 @@ class Session:
         adapter = self.adapter
         self._ready = True
         wanted = {id(p) for o in self.optimizers for p in adapter.optimizer_parameters(o)}
-        known = [*self.receivers, adapter.unwrap(called)]
+        known = [*([] if self.inference else self.receivers), adapter.unwrap(called)]
         below = {id(layer): {id(h.tensor) for h in adapter.held(layer)} for layer in known}
         covering = [layer for layer in known if below[id(layer)] >= wanted]
         if covering:
@@ -303,3 +371,5 @@ class Session:
     def _on_updated(self, optimizer: Any) -> None: ...
 
     def _on_step_end(self) -> None: ...
+
+    def _on_step_done(self) -> None: ...

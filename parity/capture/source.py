@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 import sysconfig
+from collections import defaultdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+_TRAINS = re.compile(
+    rb"optim|backward|TrainOneStep|Trainer|GradOperation|value_and_grad|\b(?:grad|vjp|jvp)\(|\.fit\(|\.train\((?!\s*False)"
+)
+"""Words without which a script trains nothing."""
 
 
 class Source:
@@ -17,8 +25,10 @@ class Source:
     """
 
     def __init__(self, script: Path) -> None:
-        self.folder = script.resolve().parent
+        self.script = script.resolve()
+        self.folder = self.script.parent
         self._own: dict[str, str | None] = {}
+        self._texts: dict[str, dict[tuple[int, str], list[str]]] = {}
         self._outside = {Path(p).resolve() for key, p in sysconfig.get_paths().items() if "lib" in key}
         self._outside.add(Path(__file__).resolve().parents[1])
 
@@ -36,6 +46,11 @@ class Source:
         self._own[filename] = name
         return name
 
+    def trains(self) -> bool:
+        """Whether the script, or a module of its own that is loaded by now, speaks of training at all."""
+        files = {str(self.script), *(str(getattr(module, "__file__", "")) for module in [*sys.modules.values()])}
+        return any(_TRAINS.search(Path(f).read_bytes()) for f in files if self.own(f) is not None and Path(f).is_file())
+
     def here(self) -> tuple[str | None, int | None]:
         """File and line of the innermost frame in the script's own files."""
         frame: FrameType | None = sys._getframe(1)
@@ -45,6 +60,27 @@ class Source:
                 return name, frame.f_lineno
             frame = frame.f_back
         return None, None
+
+    def call(self, file: str | None, line: int | None, name: str) -> str | None:
+        """The text of the only call of a class or function on a line of the script's own files.
+
+        Args:
+            file: Path relative to the script's folder.
+            line: Where the call begins.
+            name: The bare name of what is called.
+        """
+        if file is None or line is None:
+            return None
+        if file not in self._texts:
+            self._texts[file] = _calls_of(self.folder / file)
+        found = self._texts[file].get((line, name), [])
+        return found[0] if len(found) == 1 else None
+
+    def caller(self) -> tuple[str | None, int | None]:
+        """File and line of the function that called the caller of this, where it is the script's own."""
+        frame = sys._getframe(2)
+        name = self.own(frame.f_code.co_filename)
+        return (name, frame.f_lineno) if name is not None else (None, None)
 
     def called(self, value: Any) -> str | None:
         """What the script calls an object: a local or global variable, or an attribute of `self`, that holds it."""
@@ -65,3 +101,17 @@ class Source:
             if held is value:
                 return name
         return None
+
+
+def _calls_of(path: Path) -> dict[tuple[int, str], list[str]]:
+    """Every call in a file by its first line and the bare name of what is called."""
+    found: dict[tuple[int, str], list[str]] = defaultdict(list)
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            found[(node.lineno, name)].append(ast.unparse(node))
+    return dict(found)

@@ -9,7 +9,16 @@ import msgspec
 import numpy as np
 
 from parity.align.nodes import Node, build_nodes, uses
-from parity.align.parameters import Mapping, NodePair, Pair, alike, map_parameters, to_candidate
+from parity.align.parameters import (
+    Mapping,
+    NodePair,
+    Pair,
+    alike,
+    by_root,
+    map_parameters,
+    pair_roots,
+    to_candidate,
+)  # fmt: skip
 from parity.align.values import distance, lay, layout
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
@@ -63,12 +72,20 @@ class Synchroniser(Recorder):
         steps: Training steps to record.
         reference: The reference's trace.
         free: Only pair the parameters; the candidate keeps its own weights, batches and draws.
+        inference: Whether a step is a call of the model that nothing is learned from.
     """
 
     def __init__(
-        self, writer: TraceWriter, source: Source, steps: int, reference: Trace, *, free: bool = False
+        self,
+        writer: TraceWriter,
+        source: Source,
+        steps: int,
+        reference: Trace,
+        *,
+        free: bool = False,
+        inference: bool = False,
     ) -> None:
-        super().__init__(writer, source, steps)
+        super().__init__(writer, source, steps, inference)
         self.reference = reference
         self.free = free
         self.mapping: dict[str, Any] | None = None
@@ -80,14 +97,14 @@ class Synchroniser(Recorder):
         for event in reference.of(RandomEvent):
             self._draws[(event.step, event.kind, event.ref.size)].append(event)
         self._drawn: Counter[tuple[int, str, int]] = Counter()
-        self._root_calls: dict[tuple[int, int], CallEvent] = {}
-        roots = {layer.id for layer in reference.layers if layer.root}
-        seen: Counter[int] = Counter()
+        self._roots_of = {layer.id: layer.path for layer in reference.layers if layer.root}
+        self._root_calls: dict[int, list[CallEvent]] = defaultdict(list)
         for call in reference.of(CallEvent):
-            if call.layer in roots:
-                self._root_calls[(call.step, seen[call.step])] = call
-                seen[call.step] += 1
+            if call.layer in self._roots_of:
+                self._root_calls[call.step].append(call)
         self._roots_seen = 0
+        self._root_pairs: dict[str, str] | None = None
+        self._computed: tuple[int, set[int]] = (-1, set())
         self._replaced: dict[int, tuple[Any, Any]] = {}
 
     # Weights --------------------------------------------------------------------------------------------------
@@ -99,7 +116,7 @@ class Synchroniser(Recorder):
             return super()._on_enter(frame, args, kwargs)
         is_root = any(frame.layer is root for root in self.roots)
         if is_root:
-            args, kwargs = self._root_arguments(args, kwargs)
+            args, kwargs = self._root_arguments(frame, args, kwargs)
             if not self._synced:
                 self._synced = True
                 self._synchronise(frame.layer, args, kwargs)
@@ -205,13 +222,39 @@ class Synchroniser(Recorder):
 
     # Batches and draws ----------------------------------------------------------------------------------------
 
-    def _root_arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        call = self._root_calls.get((self.step, self._roots_seen))
+    def _root_arguments(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        call = self._reference_call(frame)
         if not self._dry:
             self._roots_seen += 1
         if call is None or self.free:
             return args, kwargs
-        return self._replace(args, kwargs, [item.ref for item in call.inputs], lambda tensor: True, "model")
+        computed = self._computed_values(call.step)
+        pool = [item.ref for item in call.inputs if item.vid not in computed]
+        return self._replace(args, kwargs, pool, lambda tensor: True, "model")
+
+    def _reference_call(self, frame: Frame) -> CallEvent | None:
+        """The reference's call of the same model: the same call of its counterpart, else the next of all."""
+        if self._root_pairs is None:
+            mine = by_root(list(self._roots_of.values()), self.reference.parameters)
+            theirs = by_root([self.path(root) for root in self.roots], self.parameters)
+            self._root_pairs = pair_roots(mine, theirs)
+        calls, number = self._root_calls.get(self.step, []), self._roots_seen
+        if frame.path in self._root_pairs:
+            calls = [c for c in calls if self._roots_of[c.layer] == self._root_pairs[frame.path]]
+            number = frame.call
+        return calls[number] if number < len(calls) else None
+
+    def _computed_values(self, step: int) -> set[int]:
+        """Identities of what the reference's models computed in a step: no data, and never put into the candidate."""
+        if self._computed[0] != step:
+            found: set[int] = set()
+            made = [(op.id, op.inputs, op.outputs, bool(op.parameters)) for op in self.reference.of(OpEvent, step)]
+            made += [(call.end, [], call.outputs, True) for call in self._root_calls.get(step, [])]
+            for _, inputs, outputs, computed in sorted(made, key=lambda record: record[0]):
+                if computed or not found.isdisjoint(inputs):
+                    found.update(item.vid for item in outputs)
+            self._computed = (step, found)
+        return self._computed[1]
 
     def step_arguments(self, args: Any, kwargs: Any, drop: int = 0, untagged: bool = False) -> tuple[Any, Any]:
         """What enters a training step gets the reference's batch.
@@ -225,8 +268,9 @@ class Synchroniser(Recorder):
         if self.free or self.finished or self.busy or self._dry or self.step >= self.steps:
             return args, kwargs
         pool: list[TensorRef] = []
-        calls = [call for (step, _), call in self._root_calls.items() if step == self.step]
-        pool += [item.ref for call in calls for item in call.inputs]
+        computed = self._computed_values(self.step)
+        calls = self._root_calls.get(self.step, [])
+        pool += [item.ref for call in calls for item in call.inputs if item.vid not in computed]
         sources = self.reference.of(SourceEvent, self.step)
         pool += [s.ref for s in sources if not s.origin.startswith("parameter:")]
         pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]

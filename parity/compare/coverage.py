@@ -56,7 +56,7 @@ def stages_of(
 def uncovered(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[str]:
     """What keeps a comparison from being enough, in words; empty where a match may be said."""
     missing = []
-    if not any(j.record.kind == "loss" for j in judged):
+    if not reference.meta.inference and not any(j.record.kind == "loss" for j in judged):
         missing.append("the loss was not judged")
     for kind, what, names in (
         ("parameter-gradient", "gradient", {e.name for e in reference.of(ParameterGradEvent)}),

@@ -53,24 +53,26 @@ def judge(context: Context) -> Result:
     return Result(found, _stage(found, compared, total, unclear))
 
 
-def without_echoes(found: list[Finding], measured: list[Finding]) -> list[Finding]:
-    """The measured findings without those that come of batches of another shape, which no run could be given.
+def echoes(found: list[Finding], measured: list[Finding]) -> list[Finding]:
+    """The measured findings that come of batches which no run could be given: of another shape, of other labels.
 
     What is said of the data carries them: it becomes a fault, and they its evidence.
     """
-    smoothed = next((f for f in found if f.kind == "one-hot"), None)
-    loss = [f for f in measured if f.stage == "loss" and f.status == "introduced"]
-    if smoothed is not None and loss:
-        _carry(smoothed, loss[0])
-        measured = [f for f in measured if f not in loss]
+    gone: list[Finding] = []
+    introduced = [f for f in measured if f.status == "introduced"]
+    labels = next((f for f in found if f.kind == "one-hot"), None)
+    loss = [f for f in introduced if f.stage == "loss"]
+    if labels is not None and loss:
+        _carry(labels, loss[0])
+        gone += loss
     carrier = next((f for f in found if f.kind in _RESHAPES), None)
-    echoes = [f for f in measured if f.kind == "shape" and f.status == "introduced" and f.step is not None]
-    if carrier is None or not echoes:
-        return measured
-    first = min(f.step for f in echoes if f.step is not None)
-    _carry(carrier, echoes[0])
-    numeric = ("forward", "loss", "backward")
-    return [f for f in measured if f.stage not in numeric or f.step is None or f.step < first]
+    shapes = [f for f in introduced if f.kind == "shape" and f.step is not None]
+    if carrier is not None and shapes:
+        _carry(carrier, shapes[0])
+        first = min(f.step for f in shapes if f.step is not None)
+        numeric = ("forward", "loss", "backward")
+        gone += [f for f in measured if f.stage in numeric and f.step is not None and f.step >= first]
+    return gone
 
 
 def _carry(carrier: Finding, echo: Finding) -> None:

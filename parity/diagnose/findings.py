@@ -9,8 +9,8 @@ from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.diagnose.names import Names
 from parity.diagnose.structure import lone_parameters, untied
 from parity.document import Cause, Finding, Place
-from parity.measured import Forced, ForcedOp
-from parity.model import OptimizerEvent
+from parity.measured import Forced, ForcedOp, Measured
+from parity.model import OpEvent, OptimizerEvent
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
@@ -245,12 +245,39 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
         f"{record.path or 'the output'}, backward, step {record.step}: {_numbers(item)}"
     )
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
-    finding.kind = "unexplained"
+    stop, other = flow.stopped_reference(_forced_tag(item, flow)), flow.stopped_candidate(record)
+    if (stop is None) != (other is None):
+        return _stopped(finding, record, stop, other, mine, theirs)
+    finding.kind = "gradient-missing" if record.mismatch == "stopped" else "unexplained"
     factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""
     finding.cause = Cause(
         "the forward pass agrees here, the backward pass of the code behind it does not" + factor, 0.3
     )
     return ("gradient", r.path, finding.op, c.path), finding
+
+
+def _stopped(
+    finding: Finding, record: Measured, stop: ForcedOp | None, other: OpEvent | None, mine: Names, theirs: Names
+) -> tuple[object, Finding]:
+    """One side cuts the graph behind a boundary where the other does not."""
+    finding.kind = "stopped-gradient"
+    if other is not None:
+        finding.op = other.name
+        finding.candidate = Place(other.path, other.file, other.line)
+        finding.reference = mine.place(record.path)
+        text = f"{other.name} ({other.file}:{other.line}) stops the gradient that the reference lets through"
+        finding.fix = f"remove the stop_gradient at {other.file}:{other.line}"
+    elif stop is not None:
+        finding.op = stop.name
+        finding.reference = Place(stop.path, stop.file, stop.line)
+        finding.candidate = theirs.place(record.candidate)
+        text = (
+            f"the reference's {stop.name} ({stop.file}:{stop.line}) stops the gradient that the candidate lets through"
+        )
+        finding.fix = "ops.stop_gradient(...) around what the reference detaches"
+    finding.cause = Cause(text, 0.9, finding.message)
+    finding.message = f"{finding.message}; {text}"
+    return ("stopped", finding.op, record.path), finding
 
 
 def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list[Finding]:

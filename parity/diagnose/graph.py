@@ -13,6 +13,8 @@ from parity.model import CallEvent, Item, LossEvent, OpEvent
 from parity.tolerance import CANCELLED, FACTOR
 from parity.trace import Trace
 
+_STOPS = ("stopgradient", "stop_gradient", "detach", "detach_")
+
 
 class CandidateOp(NamedTuple):
     """An op of the candidate that no tensor of the reference accounts for."""
@@ -105,6 +107,24 @@ class Flow:
                     found[op.id] = op
                     todo += op.outputs
         return sorted(found.values(), key=lambda o: o.id)
+
+    def stopped_reference(self, tag: int) -> ForcedOp | None:
+        """The op by which the reference keeps gradients from coming back to a value."""
+        return next((op for op in self.ahead(tag) if op.name in _STOPS), None)
+
+    def stopped_candidate(self, record: Measured) -> OpEvent | None:
+        """The op by which the candidate keeps gradients from coming back to a boundary's value."""
+        call = self.calls.get(record.event)
+        known = {item.vid for item in call.outputs} if call is not None else set()
+        later = (op for op in self.ops.values() if call is not None and op.step == record.step and op.id > call.id)
+        for op in sorted(later, key=lambda op: op.id):
+            if known.isdisjoint(op.inputs):
+                continue
+            if op.name.lower() in _STOPS:
+                return op
+            if op.view:
+                known.update(item.vid for item in op.outputs)
+        return None
 
     def first_reference(self, record: Measured, limit: float) -> ForcedOp | None:
         """The first op of the reference, in the piece before a boundary, whose value the candidate does not have."""

@@ -2,40 +2,114 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
+from parity.diagnose.stage import Claim, Result
 from parity.document import STAGES, Cause, Finding
 
-_NUMERIC = ("forward", "loss", "backward", "optimizer", "metrics")
+_NUMERIC = ("structure", "forward", "loss", "backward", "optimizer", "metrics")
 _RANK = {stage: number for number, stage in enumerate(STAGES)}
 
+_SHOWS_IN: dict[str, tuple[str, ...]] = {
+    "norm-momentum": ("metrics",),
+    "learning-rate": ("optimizer",),
+    "lr-schedule": ("optimizer",),
+    "weight-decay": ("optimizer",),
+    "gradient-clipping": ("optimizer",),
+}
+"""Stages in which some kinds of difference show; all others may show anywhere."""
 
-def joined(declared: list[Finding], measured: list[Finding]) -> list[Finding]:
+_PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
+"""Findings of structure that a declared difference explains."""
+
+
+_MODES = ("eval-mode", "train-mode")
+_MODED = ("dropout", "batch_norm", "batchnorm")
+"""Ops that compute something else in training, wherever they stand."""
+
+
+def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding], list[Finding]]:
     """Folds measured divergences into the declared differences at the same layers.
 
     A declared difference at a layer, a loss or an optimizer where something diverges becomes a fault, takes over the
-    numbers, and the measured finding goes. One whose place was judged and agrees keeps the severity it came with.
+    numbers, and the measured finding goes. One whose place was judged and agrees keeps the severity it came with; of
+    these, equal ones at several layers become one.
 
     Args:
-        declared: Findings of the stages before `forward`: arguments, structure.
+        results: The stages before `forward`: arguments, structure.
         measured: Findings of the forced run.
+
+    Returns:
+        What is left of both, and the measured ones that went.
     """
-    left = list(measured)
+    declared = [f for result in results for f in result.findings]
+    claims = {id(result.findings[n]): claim for result in results for n, claim in result.claims.items()}
+    echoes = {id(f): [m for m in measured if _same(f, m) or _claimed(claims.get(id(f)), m)] for f in declared}
+    gone = {id(m) for found in echoes.values() for m in found}
     for finding in declared:
-        echo = next((f for f in left if _same(finding, f)), None)
-        if echo is None:
-            continue
-        left.remove(echo)
+        if echoes[id(finding)]:
+            _take_over(finding, echoes[id(finding)])
+    left = [m for m in measured if id(m) not in gone]
+    return _grouped(declared) + left, [m for m in measured if id(m) in gone]
+
+
+def _take_over(finding: Finding, echoes: list[Finding]) -> None:
+    worst = next((e for e in echoes if e.severity == "fault"), echoes[0])
+    if worst.severity == "fault":
         finding.severity, finding.status = "fault", "introduced"
-        finding.step, finding.op = echo.step, finding.op or echo.op
-        finding.error, finding.floor, finding.ratio = echo.error, echo.floor, echo.ratio
-        if finding.cause is None:
-            finding.cause = Cause(finding.message, 0.9)
-        finding.cause.evidence = "; ".join(filter(None, (finding.cause.evidence, echo.message)))
-    return declared + left
+    finding.step = worst.step
+    finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
+    if finding.cause is None:
+        finding.cause = Cause(finding.message, 0.9)
+    finding.cause.evidence = "; ".join(filter(None, (finding.cause.evidence, *(e.message for e in echoes[:2]))))
+
+
+def _claimed(claim: Claim | None, measured: Finding) -> bool:
+    """Whether a divergence lies at or in one of the layers that a finding speaks for."""
+    if claim is None or measured.severity == "note":
+        return False
+    if measured.stage in claim.stages or measured.kind in claim.kinds:
+        return True
+    for place, paths in ((measured.reference, claim.reference), (measured.candidate, claim.candidate)):
+        words = place.path.split(".") if place is not None else []
+        if any(".".join(words[: n + 1]) in paths for n in range(len(words))):
+            return True
+    return False
 
 
 def _same(declared: Finding, measured: Finding) -> bool:
+    if declared.stage in ("initialization", "data"):
+        return False  # what was measured started from the reference's weights, and saw its batches
     if measured.stage not in _NUMERIC or measured.severity == "note" or measured.status == "propagated":
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
         return False
-    return bool(declared.candidate.path) and declared.candidate.path == measured.candidate.path
+    if declared.kind == measured.kind == "precision":
+        return True
+    if declared.kind in _MODES and declared.op and any(word in (measured.op or "").lower() for word in _MODED):
+        return True
+    if measured.stage == "structure" and declared.kind not in _PARAMETERS.get(measured.kind, ()):
+        return False
+    if measured.stage not in _SHOWS_IN.get(declared.kind, _NUMERIC):
+        return False
+    path, other = declared.candidate.path, measured.candidate.path
+    return bool(path) and path in (other, other.rpartition(".")[0] if measured.stage == "backward" else other)
+
+
+def _grouped(findings: list[Finding]) -> list[Finding]:
+    """Equal warnings at several layers as one, at the first of them."""
+    groups: dict[tuple[str, str, str, str, str], list[Finding]] = defaultdict(list)
+    kept: list[Finding] = []
+    for finding in findings:
+        if finding.severity != "warning" or finding.reference is None or finding.candidate is None or finding.error:
+            kept.append(finding)
+            continue
+        key = (finding.stage, finding.kind, str(finding.reference.value), str(finding.candidate.value),
+               str(finding.candidate.file))  # fmt: skip
+        if not groups[key]:
+            kept.append(finding)
+        groups[key].append(finding)
+    for same in groups.values():
+        if len(same) > 1:
+            same[0].message += f"; so in {len(same) - 1} more layers"
+    return kept

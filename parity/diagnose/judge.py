@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
-from parity.compare.faults import judged_records
-from parity.diagnose import data
+from parity.compare.faults import Judged, judged_records
+from parity.diagnose import data, environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
@@ -16,7 +16,13 @@ from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
-_JUDGES: dict[str, Callable[[Context], Result]] = {"data": data.judge}
+_JUDGES: dict[str, Callable[[Context], Result]] = {
+    "environment": environment.judge,
+    "hyperparameters": hyperparameters.judge,
+    "structure": structure.judge,
+    "initialization": initialization.judge,
+    "data": data.judge,
+}
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
 
@@ -34,14 +40,14 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     """
     measured = read_forced(forced) if forced is not None else Forced()
     records = judged_records(measured, options)
-    findings = findings_of(records, measured, reference, candidate)
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
     results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
-    if "data" in results:
-        findings = data.without_echoes(results["data"].findings, findings)
-    findings = joined([f for result in results.values() for f in result.findings], findings)
-    findings += _step_count(reference, candidate)
+    findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
+    spoiled = data.echoes(results["data"].findings, findings) if "data" in results else []
+    findings, folded = joined(list(results.values()), [f for f in findings if f not in spoiled])
+    folded += spoiled
+    findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
     if getattr(options, "strict", False):
@@ -55,10 +61,21 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
         if result.stage.diverged:
             result.stage.status = "diverged"
+    for finding in folded:
+        stage = stages[finding.stage]
+        if finding.severity == "fault" and stage.status == "match":
+            stage.status, stage.note = "diverged", "what diverges is evidence of an earlier stage's finding"
+        stage.diverged += finding.severity == "fault"
     missing = uncovered(records, measured, reference, candidate) if forced is not None else [
         "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
     ]  # fmt: skip
     return _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+
+
+def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:
+    """The measured places without the updates of parameters that are known not to be trained on one side."""
+    known = {path for result in results for claim in result.claims.values() for path in claim.reference}
+    return [j for j in records if j.record.kind not in ("given", "parameter") or j.record.path not in known]
 
 
 def _note(text: str) -> Finding:

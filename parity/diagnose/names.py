@@ -25,6 +25,11 @@ class Names:
         layer = self.layers.get(path) or self.layers.get(self.owners.get(path, ""))
         return Place(path, layer.file if layer else None, layer.line if layer else None)
 
+    @staticmethod
+    def of(layer: LayerInfo) -> Place:
+        """Where one layer was constructed."""
+        return Place(layer.path, layer.file, layer.line)
+
     def type(self, path: str) -> str:
         """The layer's class."""
         layer = self.layers.get(path)

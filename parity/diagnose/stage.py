@@ -28,8 +28,18 @@ class Context(NamedTuple):
     options: Any
 
 
+class Claim(NamedTuple):
+    """What a finding explains besides its own place: layers and parameters by path, whole stages, kinds."""
+
+    reference: frozenset[str] = frozenset()
+    candidate: frozenset[str] = frozenset()
+    stages: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+
+
 class Result(NamedTuple):
-    """A stage's findings, in the order of their birth, and what it compared."""
+    """A stage's findings, in the order of their birth, and what it compared; `claims` by the finding's position."""
 
     findings: list[Finding]
     stage: Stage
+    claims: dict[int, Claim] = {}

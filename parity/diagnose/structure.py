@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 import numpy as np
 
+from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
-from parity.document import Cause, Finding, Place
-from parity.model import ParameterGradEvent
+from parity.diagnose.stage import Claim, Context, Result
+from parity.diagnose.trainable import trained
+from parity.document import Cause, Finding, Place, Stage
+from parity.model import CallEvent, ParameterGradEvent
 from parity.trace import Trace
+
+
+def judge(context: Context) -> Result:
+    """Compares what is trained, and in which mode."""
+    reference, candidate = context.reference, context.candidate
+    resting = trained(reference, candidate)
+    findings = [finding for finding, _ in resting]
+    claims = {
+        n: Claim(frozenset(names), frozenset([f.candidate.path] if f.candidate and f.candidate.path else []),
+                 kinds=frozenset(["gradient-missing"]))
+        for n, (f, names) in enumerate(resting)
+    }  # fmt: skip
+    for mode in modes(reference, candidate):
+        claims[len(findings)] = mode.claim
+        findings.append(mode.finding)
+    pairs = (candidate.meta.mapping or {}).get("pairs", [])
+    total = sum(p.trainable for p in reference.parameters)
+    compared = len({name for pair in pairs for name in [pair["reference"], *pair["parts"]] if name})
+    status = "match" if compared else "inconclusive"
+    return Result(findings, Stage(status, min(compared, total), total), claims)
 
 
 def untied(findings: list[Finding], reference: Trace, candidate: Trace) -> list[Finding]:
@@ -62,7 +86,12 @@ def lone_parameters(findings: list[Finding], reference: Trace, candidate: Trace)
         for a, b in ((node["reference"], node["candidate"]), (node["candidate"], node["reference"])):
             partner.update({(a is node["reference"], path): b[0] for path in a})
     kept, found = list(findings), []
-    for owner, names in sorted((missing or extra).items()):
+    lone = missing or extra
+    called: dict[str, int] = {}
+    for call in (reference if missing else candidate).of(CallEvent, 0):
+        called.setdefault(call.path, call.id)
+    for owner in sorted(lone, key=lambda path: (called.get(path, math.inf), path)):
+        names = lone[owner]
         other = partner.get((bool(missing), owner), "")
         r = mine.place(owner) if missing else mine.place(other)
         c = theirs.place(other) if missing else theirs.place(owner)
@@ -93,8 +122,8 @@ def _at_layer(finding: Finding, r: Place, c: Place, missing: bool, owner: str) -
 def _lone(trace: Trace, paired: set[str]) -> dict[str, list[str]]:
     """Trainable parameters outside every pair that got a gradient other than zero, by owner."""
     moved = set()
-    for event in trace.of(ParameterGradEvent, 0):
-        if event.name not in paired and np.any(trace.array(event.ref)):
+    for event in trace.of(ParameterGradEvent):
+        if event.name not in paired and event.name not in moved and np.any(trace.array(event.ref)):
             moved.add(event.name)
     found: dict[str, list[str]] = defaultdict(list)
     for parameter in trace.parameters:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +22,26 @@ class Held(NamedTuple):
     buffer: bool
 
 
+class Origin(NamedTuple):
+    """Where a parameter's values came from.
+
+    Attributes:
+        key: Equal for parameters that are filled in the same way; None for values that were not drawn at random.
+        draw: Makes fresh values; gives None where that cannot be done.
+        law: What filled it, in the framework's words.
+        file: The script's own file that called for it.
+        line: The line in it.
+        loaded: Whether the values came from a checkpoint.
+    """
+
+    key: Hashable | None = None
+    draw: Callable[[], np.ndarray | None] | None = None
+    law: str = ""
+    file: str | None = None
+    line: int | None = None
+    loaded: bool = False
+
+
 class Made(NamedTuple):
     """How an object was constructed: source place, and the effective arguments after defaults."""
 
@@ -28,6 +49,19 @@ class Made(NamedTuple):
     line: int | None
     arguments: dict[str, Any]
     given: list[str]
+
+
+class Planned(NamedTuple):
+    """The learning rates, one a step, that a schedule would set for some parameters; how the schedule was made.
+
+    `every` is the number of steps after which the schedule goes on.
+    """
+
+    parameters: list[str]
+    values: list[float]
+    type: str
+    made: Made
+    every: int = 1
 
 
 class Adapter(Protocol):
@@ -45,6 +79,9 @@ class Adapter(Protocol):
 
     def uninstall(self) -> None:
         """Takes all instrumentation back."""
+
+    def push_mode(self) -> None:
+        """Starts to tell functional ops; idempotent."""
 
     def seed(self, seed: int) -> None:
         """Seeds the framework's generators."""
@@ -110,7 +147,23 @@ class Adapter(Protocol):
         """What an optimizer updates."""
 
     def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
-        """Its groups' settings as plain values, without the parameters."""
+        """Its groups' effective settings in the coming step as plain values, and their parameters by name."""
+
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        """The learning rates that the script's schedule would have set after the captured steps.
+
+        Args:
+            optimizer: The optimizer.
+            done: How many steps were captured.
+            steps: For how many further steps to tell.
+            epoch: Steps in an epoch, None where that is not known.
+
+        Returns:
+            One entry for each group of parameters; empty where there is no schedule, or where it cannot be told.
+        """
+
+    def loader_length(self, loader: Any) -> int | None:
+        """Batches that a loader's iterator yields in one epoch, None where it cannot tell."""
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         """State tensors by the id of the parameter object."""
@@ -120,6 +173,12 @@ class Adapter(Protocol):
 
     def epoch(self, loader: Any) -> Iterator[Any]:
         """The batches of one epoch, from a new iterator."""
+
+    def origin(self, tensor: Any) -> Origin | None:
+        """Where a parameter's initial values came from; None where nothing was seen of it."""
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """In here initial values can be drawn again, and the random generators are left as they were."""
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         """Runs a forward pass that leaves no trace: no gradient, buffers restored."""

@@ -42,15 +42,21 @@ def plain(value: Any, is_tensor: Callable[[Any], bool], depth: int = 2) -> Any:
 
 
 def bound_arguments(
-    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_tensor: Callable[[Any], bool]
+    function: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    is_tensor: Callable[[Any], bool],
+    *,
+    method: bool = True,
 ) -> tuple[dict[str, Any], list[str]]:
     """Arguments by name after defaults, and the names of those that were given.
 
     Args:
-        function: A constructor that takes `self` first.
+        function: A constructor that takes `self` first, or any function.
         args: What was passed by position, without `self`.
         kwargs: What was passed by name.
         is_tensor: Tells the framework's tensors.
+        method: Whether `function` takes `self` first.
     """
     signature = _signature(function)
     if signature is None:
@@ -58,10 +64,10 @@ def bound_arguments(
             k: plain(v, is_tensor) for k, v in kwargs.items()
         }, [*map(str, range(len(args))), *kwargs]
     try:
-        bound = signature.bind(None, *args, **kwargs)
+        bound = signature.bind(*((None,) if method else ()), *args, **kwargs)
     except TypeError:
         return {}, []
-    first = next(iter(signature.parameters), "")
+    first = next(iter(signature.parameters), "") if method else None
     given = [name for name in bound.arguments if name != first]
     bound.apply_defaults()
     flat: dict[str, Any] = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import mindspore
@@ -12,12 +14,16 @@ import mindspore.context
 import mindspore.ops.composite.base as composite
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import Initializer
 from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOptimizer
 from mindspore.graph.api import _no_grad, _pynative_executor
+from mindspore.train import serialization
 
 from parity.capture.frameworks import mindspore_data as datasets
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
+from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 from parity.model import LoaderEvent
 
@@ -40,6 +46,9 @@ class MindSporeAdapter:
         self._tags: dict[tuple[int, tuple[int, ...], str], tuple[int, int, Any]] = {}
         self._mode: _Mode | None = None
         self._loss: Any = None
+        self._seed = mindspore.set_seed
+        self.schedules: list[Any] = []
+        self._fills: Fills | None = None
 
     @property
     def version(self) -> str:
@@ -48,6 +57,7 @@ class MindSporeAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -61,6 +71,8 @@ class MindSporeAdapter:
         self._replace(ops.Dropout, "__call__", functools.partialmethod(dropout, self, ops.Dropout.__call__))
         self._wrap_indexing()
         self._wrap_loss_scalers()
+        wrap_declared(self)
+        self._follow_initializers()
         mindspore.runtime.launch_blocking()
 
     def uninstall(self) -> None:
@@ -115,6 +127,9 @@ class MindSporeAdapter:
         self._replace(mindspore, "jit", jit)
         if hasattr(mindspore, "ms_function"):
             self._replace(mindspore, "ms_function", jit)
+        # Layers that are computed again in the backward pass would be seen twice; the values are the same without it.
+        self._replace(nn.Cell, "recompute", lambda *_, **__: None)
+        self._replace(mindspore, "recompute", lambda block, *args, **kwargs: block(*args, **kwargs))
 
     def _force_cpu(self) -> None:
         """Device strings for hardware that is not there run on the CPU, and a note says so."""
@@ -146,7 +161,7 @@ class MindSporeAdapter:
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
                 args, kwargs = self.session.step_arguments(args, kwargs, 0)
-            if self.is_wrapper(layer) or session.adapter is not self or not session.wants(layer):
+            if self.is_wrapper(layer) or not session.hears(self) or not session.wants(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -171,7 +186,8 @@ class MindSporeAdapter:
     def _asking(self, method: Any) -> Any:
         @functools.wraps(method)
         def wrapped(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            if not isinstance(layer, _OPTIMIZERS):
+            inside = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "mindspore"
+            if not inside and not isinstance(layer, _OPTIMIZERS):
                 self.session.parameters_asked(layer)
             return method(layer, *args, **kwargs)
 
@@ -267,6 +283,28 @@ class MindSporeAdapter:
             if kind is not None:
                 self._replace(kind, "__init__", self._scaling(kind.__init__))
 
+    def _follow_initializers(self) -> None:
+        """Remembers what initializers and checkpoints put into parameters."""
+        if not self.session.initials:
+            return
+        fills = self._fills = Fills(self.session.source.here)
+        self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
+        for name in NUMPY:
+            self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        load = mindspore.load_param_into_net
+
+        @functools.wraps(load)
+        def wrapped(net: Any, parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            result = load(net, parameters, *args, **kwargs)
+            missing = result[0] if isinstance(result, tuple) and result else result
+            known = [p for p in net.get_parameters() if p.name in parameters and p.name not in (missing or ())]
+            fills.loaded(known)
+            return result
+
+        for owner in (mindspore, mindspore.train, serialization):
+            if hasattr(owner, "load_param_into_net"):
+                self._replace(owner, "load_param_into_net", wrapped)
+
     def _scaling(self, init: Any) -> Any:
         @functools.wraps(init)
         def wrapped(this: Any, *args: Any, **kwargs: Any) -> None:
@@ -303,7 +341,7 @@ class MindSporeAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        mindspore.set_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, Tensor)
@@ -410,24 +448,13 @@ class MindSporeAdapter:
         return list(optimizer.parameters)
 
     def optimizer_groups(self, optimizer: Any) -> list[dict[str, Any]]:
-        names = (
-            "momentum",
-            "use_nesterov",
-            "nesterov",
-            "dampening",
-            "beta1",
-            "beta2",
-            "eps",
-            "loss_scale",
-            "weight_decay",
-        )
-        made = self.made(optimizer).arguments
-        settings = {k: v for k, v in made.items() if isinstance(v, (int, float, bool, str))}
-        for name in names:
-            value = getattr(optimizer, name, None)
-            if isinstance(value, (int, float, bool)):
-                settings.setdefault(name, value)
-        return [{**settings, "parameters": [self.session.parameter_name(p) for p in optimizer.parameters]}]
+        return optimizer_groups(self, optimizer)
+
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        return None
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         parameters = self.optimizer_parameters(optimizer)
@@ -449,6 +476,12 @@ class MindSporeAdapter:
 
     def epoch(self, loader: Any) -> Iterator[Any]:
         return datasets.epoch(loader)
+
+    def origin(self, tensor: Any) -> Origin | None:
+        return self._fills.origin(tensor, self.read(tensor)[0]) if self._fills is not None else None
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return self._fills.again() if self._fills is not None else nullcontext()
 
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         kept = [(p, p.asnumpy().copy()) for p in layer.get_parameters() if not p.requires_grad]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode
 
 from parity.capture.frameworks import loaders
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
+from parity.capture.frameworks.torch_eager import wrap_eager
+from parity.capture.frameworks.torch_initial import Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -39,6 +43,9 @@ class TorchAdapter:
         self._undo: list[Callable[[], None]] = []
         self._epoch = 0
         self._mode: _Mode | None = None
+        self._seed = torch.manual_seed
+        self.schedules: list[Any] = []
+        self._provenance: Provenance | None = None
 
     @property
     def version(self) -> str:
@@ -47,6 +54,7 @@ class TorchAdapter:
     # Installing -----------------------------------------------------------------------------------------------
 
     def install(self, session: Any) -> None:
+        self.schedules.clear()
         if self.session is not None:
             self.session = session
             return
@@ -55,12 +63,16 @@ class TorchAdapter:
         self._wrap_optimizers()
         self._wrap_backward()
         loaders.wrap(self, dataloader._BaseDataLoaderIter, dataloader.DataLoader)
+        self._follow_draws()
         self._open_functions()
-        self._replace(torch, "compile", self._not_compiled)
+        wrap_declared(self)
+        wrap_eager(self)
         torch.backends.mha.set_fastpath_enabled(False)
 
     def uninstall(self) -> None:
         self.pop_mode()
+        if self._provenance is not None:
+            self._provenance.stop()
         while self._undo:
             self._undo.pop()()
         self.session = None
@@ -91,7 +103,7 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if session.adapter is not self or not session.wants(layer) or self.is_wrapper(layer):
+            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -165,18 +177,29 @@ class TorchAdapter:
 
         self._replace(torch.autograd, "backward", wrapped)
 
+    def _follow_draws(self) -> None:
+        """Follows random numbers into the parameters, until the first step."""
+        if not self.session.initials:
+            return
+        provenance = self._provenance = Provenance(self.session.source.here)
+        provenance.start()
+        load = torch.nn.Module.load_state_dict
+
+        @functools.wraps(load)
+        def wrapped(layer: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
+            result = load(layer, state, *args, **kwargs)
+            own = layer.state_dict(keep_vars=True)
+            provenance.loaded([t for name, t in own.items() if name in state and torch.is_tensor(t)])
+            return result
+
+        self._replace(torch.nn.Module, "load_state_dict", wrapped)
+
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
         functional = torch.nn.functional
         for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
             if name in vars(functional):
                 self._replace(functional, name, lambda *_: False)
-
-    def _not_compiled(self, model: Any = None, **_: Any) -> Any:
-        note = "torch.compile was not applied: the model was run eagerly"
-        if note not in self.session.notes:
-            self.session.notes.append(note)
-        return model if model is not None else (lambda function: function)
 
     # Ops ------------------------------------------------------------------------------------------------------
 
@@ -211,7 +234,7 @@ class TorchAdapter:
     # Describing -----------------------------------------------------------------------------------------------
 
     def seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        self._seed(seed)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -240,12 +263,12 @@ class TorchAdapter:
 
     def tag(self, tensor: Any) -> int | None:
         known = getattr(tensor, "_parity", None)
-        if known is None or known[0] != self._epoch or known[2] != tensor._version or known[3] != id(tensor):
+        if known is None or known[0] != self._epoch or known[2] != _version(tensor) or known[3] != id(tensor):
             return None
         return int(known[1])
 
     def set_tag(self, tensor: Any, tag: int) -> None:
-        tensor._parity = (self._epoch, tag, tensor._version, id(tensor))
+        tensor._parity = (self._epoch, tag, _version(tensor), id(tensor))
 
     def forget_tags(self) -> None:
         self._epoch += 1
@@ -310,6 +333,15 @@ class TorchAdapter:
             groups.append({**settings, "parameters": [self.session.parameter_name(p) for p in group["params"]]})
         return groups
 
+    def planned_rates(self, optimizer: Any, done: int, steps: int, epoch: int | None) -> list[Planned]:
+        return planned_rates(self, optimizer, done, steps, epoch)
+
+    def loader_length(self, loader: Any) -> int | None:
+        try:
+            return len(loader)
+        except TypeError:
+            return None
+
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         return {
             id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
@@ -322,6 +354,15 @@ class TorchAdapter:
     def epoch(self, loader: Any) -> Iterator[Any]:
         return iter(loader)
 
+    def origin(self, tensor: Any) -> Origin | None:
+        if self._provenance is None:
+            return None
+        self._provenance.stop()
+        return self._provenance.origin(tensor)
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return drawing()
+
     def dry(self, layer: Any, call: Callable[[], Any]) -> Any:
         buffers = [(b, b.detach().clone()) for b in layer.buffers()]
         state = torch.get_rng_state()
@@ -333,6 +374,14 @@ class TorchAdapter:
             with torch.no_grad():
                 for buffer, old in buffers:
                     buffer.copy_(old)
+
+
+def _version(tensor: Any) -> int:
+    """How often a tensor was changed in place; what `torch.inference_mode` makes does not know."""
+    try:
+        return int(tensor._version)
+    except RuntimeError:
+        return 0
 
 
 class _Mode(TorchFunctionMode):

@@ -39,6 +39,12 @@ def put(x: Any, values: np.ndarray, arrived: Callable[[Any], Any] | None = None)
     return _Boundary.apply(x, values, arrived)
 
 
+def double(root: Any) -> None:
+    """Takes a model to float64, also where the script calls it in inference mode."""
+    with torch.inference_mode(False):
+        root.double()
+
+
 def promote(args: Any, kwargs: Any, name: str) -> tuple[Any, Any]:
     """Arguments of an op with low-precision tensors and dtypes lifted to float64 where a float64 tensor takes part.
 
@@ -83,20 +89,33 @@ def no_autocast() -> Callable[[], None]:
     return undo
 
 
-def unused_gradient(layer: Any, x: Any) -> np.ndarray | None:
-    """Where a layer drops the gradient that arrives at its output: an embedding's rows of padding.
+def padding_rows(layer: Any, x: Any) -> np.ndarray | None:
+    """Where an embedding drops the gradient that arrives at its output, because the index is that of padding.
 
     Args:
         layer: A module.
         x: Its input.
 
     Returns:
-        True at the positions that do not count, in a shape that the output's broadcasts with; None where all count.
+        Booleans that broadcast with the output; None where the layer is none that pads.
     """
     if not isinstance(layer, torch.nn.Embedding) or layer.padding_idx is None or x is None:
         return None
     with torch._C.DisableTorchFunction():
         return (x == layer.padding_idx).unsqueeze(-1).numpy()
+
+
+def flat_values(tensor: Any) -> list[float]:
+    """The values at which the op that made a tensor is flat, and lets no gradient through: 0 of a ReLU."""
+    made = tensor.grad_fn
+    while made is not None and made.name() == "_BoundaryBackward":
+        made = made.next_functions[0][0]
+    name = made.name() if made is not None else ""
+    if name in ("ReluBackward0", "ThresholdBackward0"):
+        return [0.0]
+    if name == "HardtanhBackward0":
+        return [made._saved_min_val, made._saved_max_val]
+    return []
 
 
 def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.ndarray]:

@@ -1,0 +1,160 @@
+"""Where MindSpore parameters got their values: initializers and NumPy's draws, known again by what they made.
+
+MindSpore's recurrent layers, and many scripts, fill parameters from `numpy.random`. Values are known again through
+copies, `set_data` and `assign`, through another shape, and where they were scaled, shifted or padded with zeros.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from mindspore.common import initializer
+
+from parity.capture.frameworks.base import Origin
+from parity.sample import spread
+from parity.trace import digest_of
+
+NUMPY = ("uniform", "normal", "randn", "rand", "standard_normal", "random_sample", "random")
+"""The functions of `numpy.random` that make initial values."""
+
+_CONSTANT = (initializer.Zero, initializer.One, initializer.Constant, initializer.Identity, initializer.Dirac)
+_FEW = 256
+"""Elements by which values are known again."""
+
+_LEAST = 8
+"""Fewer elements are known again only where they are equal."""
+
+_CALLS = 20000
+"""Calls that are remembered at most: more come from data, not from parameters."""
+
+
+class _Fill(NamedTuple):
+    """One call that made random values, and some of them (float64)."""
+
+    make: Callable[[], np.ndarray]
+    law: str
+    some: np.ndarray
+    file: str | None
+    line: int | None
+
+
+class Fills:
+    """Remembers what each call made, until the model is known.
+
+    Args:
+        here: Tells file and line in the script's own files.
+    """
+
+    def __init__(self, here: Callable[[], tuple[str | None, int | None]]) -> None:
+        self.here = here
+        self.drawing = False
+        self._fills: dict[int, list[_Fill]] = defaultdict(list)
+        self._exact: dict[str, _Fill] = {}
+        self._call = initializer.Initializer.__call__
+        self._loaded: dict[int, Any] = {}
+        self._calls = 0
+
+    def called(self, this: Any, array: Any) -> Any:
+        """Fills an array as the initializer does, and remembers it."""
+        result = self._call(this, array)
+        if isinstance(array, np.ndarray) and not isinstance(this, _CONSTANT):
+            settings = {k: v for k, v in vars(this).items() if not k.startswith("_") and v is not None}
+            law = f"{type(this).__name__}({', '.join(f'{k}={v!r}' for k, v in settings.items())})"
+            shape, dtype = array.shape, array.dtype
+
+            def make() -> np.ndarray:
+                fresh = np.zeros(shape, dtype)
+                self._call(this, fresh)
+                return fresh
+
+            self._remember(array, law, make)
+        return result
+
+    def numpy(self, function: Any) -> Any:
+        """A function of `numpy.random` that remembers what it made."""
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            if isinstance(result, np.ndarray):
+                plain = ", ".join(f"{a:.6g}" for a in args if isinstance(a, (int, float)))
+                scaled = function.__name__ in ("uniform", "normal") and not set(kwargs) - {"size"}
+                law = f"numpy.random.{function.__name__}" + (f"({plain})" if scaled else "")
+                self._remember(result, law, lambda: function(*args, **kwargs))
+            return result
+
+        return wrapped
+
+    def _remember(self, array: np.ndarray, law: str, make: Callable[[], np.ndarray]) -> None:
+        if self.drawing or self._calls >= _CALLS or array.size == 0:
+            return
+        self._calls += 1
+        fill = _Fill(make, law, _some(array), *self.here())
+        self._fills[array.size].append(fill)
+        self._exact[digest_of(array.reshape(-1), array.dtype.name)] = fill
+
+    def loaded(self, parameters: list[Any]) -> None:
+        """These parameters were filled from a checkpoint."""
+        self._loaded.update({id(p): p for p in parameters})
+
+    def origin(self, parameter: Any, values: np.ndarray) -> Origin | None:
+        """Where a parameter's values came from, None where nothing was seen of it."""
+        fill = self._exact.get(digest_of(values.reshape(-1), values.dtype.name))
+        scale, shift, zero = 1.0, 0.0, np.zeros(0, bool)
+        if fill is None:
+            some = _some(values)
+            for known in reversed(self._fills.get(values.size, [])):
+                line = _line(known.some, some)
+                if line is not None:
+                    fill, (scale, shift) = known, line
+                    zero = values.reshape(-1) == 0
+                    break
+        if fill is None:
+            return Origin(loaded=True) if id(parameter) in self._loaded else None
+        law = fill.law + (f" * {scale:.6g}" if scale != 1 else "") + (f" + {shift:.6g}" if shift else "")
+        key: Hashable = (law, values.size, zero.tobytes() if zero.any() else b"")
+
+        def draw() -> np.ndarray:
+            fresh: np.ndarray = fill.make().reshape(-1) * scale + shift
+            if zero.any():
+                fresh[zero] = 0
+            return fresh
+
+        return Origin(key, draw, law, fill.file, fill.line)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """What is called in here leaves the random generator as it was: all take their seeds from NumPy's."""
+        state = np.random.get_state()
+        self.drawing = True
+        try:
+            yield
+        finally:
+            self.drawing = False
+            np.random.set_state(state)
+
+
+def _some(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1)[spread(array.size, min(array.size, _FEW))].astype(np.float64)
+
+
+def _line(made: np.ndarray, held: np.ndarray) -> tuple[float, float] | None:
+    """Scale and shift by which values follow from others, apart from zeros; None where they do not."""
+    kept = held != 0
+    if made.size < _LEAST or kept.sum() < max(_LEAST, made.size / 2):
+        return (1.0, 0.0) if np.allclose(made, held, rtol=1e-6, atol=0) else None
+    x, y = made[kept], held[kept]
+    variance = float(np.var(x))
+    if variance == 0 or float(np.var(y)) == 0:
+        return None
+    scale = float(np.mean((x - x.mean()) * (y - y.mean()))) / variance
+    shift = float(y.mean()) - scale * float(x.mean())
+    if float(np.max(np.abs(y - scale * x - shift))) > 1e-5 * float(np.max(np.abs(y))):
+        return None
+    scale = 1.0 if abs(scale - 1) < 1e-6 else scale
+    return scale, 0.0 if abs(shift) < 1e-6 * float(y.std()) else shift

@@ -1,0 +1,130 @@
+"""The recording run: the script once, and once more where it turns out that it only calls its model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from parity.capture.inputs import Watch
+from parity.capture.job import Job
+from parity.capture.record import Recorder
+from parity.capture.run import Outcome, run_script, silence
+from parity.capture.source import Source
+from parity.capture.survey import SECONDS, survey
+from parity.capture.sync import Synchroniser
+from parity.model import Meta
+from parity.trace import Trace, TraceWriter
+
+
+def run_recorded(job: Job, frameworks: Any) -> bool:
+    """Runs the script and writes its trace; False where the script failed, and its trace is partial.
+
+    A script that ends without an optimizer's step has only called its model, and runs again so that these calls are
+    recorded. Where its words promise no training, they are recorded at once.
+    """
+    watch = Watch() if job.inputs else None
+    reference = Trace(job.reference) if job.reference is not None else None
+    inference: bool | None = None if reference is None else reference.meta.inference
+    steps, again = job.steps, False
+    while True:
+        run = _Run(job, reference, steps, inference, frameworks)
+        with silence() if again else nullcontext():
+            outcome = run.script(frameworks)
+        recorder = run.recorder
+        if recorder.mistaken:
+            inference, again = False, True
+        elif _only_called(recorder, outcome, alone=reference is None) and not recorder.inference and not again:
+            inference, again = True, True
+            steps = steps if reference is None else 1  # it is compared up to the first update that it lacks
+        else:
+            good = run.finish(outcome)
+            if watch is not None and good:
+                Path(job.output + ".inputs").write_bytes(msgspec.json.encode(watch.inputs(Path(job.script))))
+            return good
+
+
+def _only_called(recorder: Recorder, outcome: Outcome, alone: bool) -> bool:
+    """Whether the script ended well, and called a model without ever updating it."""
+    ended = outcome.kind == "ended" and recorder.step == 0 and recorder.model_called
+    return ended and not (alone and recorder.differentiated)
+
+
+class _Run:
+    """One run of the script into a fresh trace."""
+
+    def __init__(self, job: Job, reference: Trace | None, steps: int, inference: bool | None, frameworks: Any) -> None:
+        self.job = job
+        script = Path(job.script)
+        source = Source(script)
+        self.writer = TraceWriter(Path(job.output))
+        self.recorder: Recorder
+        if reference is not None:
+            self.recorder = Synchroniser(
+                self.writer, source, steps, reference, free=job.kind == "free", inference=bool(inference)
+            )
+        else:
+            self.recorder = Recorder(self.writer, source, steps, inference)
+        self.recorder.on_step = self._step_done
+        self.meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))
+        self.meta.folder = str(source.folder)
+        self.writer.meta(self.meta)
+        frameworks.follow(self.recorder)
+
+    def script(self, frameworks: Any) -> Outcome:
+        """Runs it to its end, or to the end of its last recorded step."""
+        start = time.perf_counter()
+        outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
+        self.recorder.script_ended()
+        self.meta.timings["script"] = time.perf_counter() - start
+        self.recorder.finished = True
+        return outcome
+
+    def _step_done(self) -> None:
+        """Brings the trace up to date: what comes later may kill the process."""
+        self.writer.flush()
+        self._describe()
+        self.writer.meta(self.meta)
+
+    def _describe(self) -> None:
+        recorder: Any = self.recorder
+        meta = self.meta
+        if recorder.adapter is not None:
+            meta.framework, meta.version = recorder.adapter.name, recorder.adapter.version
+        meta.steps = recorder.step
+        meta.inference = bool(recorder.inference)
+        meta.notes = recorder.notes
+        meta.mapping = getattr(recorder, "mapping", None)
+        meta.unmapped = getattr(recorder, "unmapped", [])
+        meta.environment.update(recorder.facts)
+        meta.environment["model_called"] = recorder.model_called
+        meta.environment["differentiated"] = recorder.differentiated
+
+    def finish(self, outcome: Outcome) -> bool:
+        """Completes the trace, or leaves it partial where the script failed or did nothing."""
+        recorder = self.recorder
+        if outcome.kind in ("ended", "stopped") and recorder.adapter is not None and recorder.step:
+            left = (self.job.timeout - self.meta.timings["script"]) / 2
+            survey(self.writer, recorder.adapter, recorder.loaders, self.job.data_batches, min(SECONDS, left))
+        if outcome.kind == "stopped":
+            self.recorder.plan()
+        self._describe()
+        meta = self.meta
+        meta.stopped = outcome.kind == "stopped"
+        if outcome.kind == "failed":
+            meta.error = {"text": outcome.text, "summary": outcome.error}
+        if self.recorder.roots:
+            self.recorder.save_layers()
+        self.writer.flush()
+        good = outcome.kind in ("ended", "stopped")
+        meta.complete = good and meta.steps > 0
+        self.writer.meta(meta)
+        if meta.complete:
+            self.writer.finish()
+        else:
+            self.writer.close()
+        return good

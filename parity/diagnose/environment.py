@@ -1,0 +1,71 @@
+"""The stage of what surrounds the computation: seeds and precision."""
+
+from __future__ import annotations
+
+from parity.align.nodes import kind_of
+from parity.diagnose.stage import Context, Result
+from parity.document import Cause, Finding, Place, Stage
+from parity.model import CallEvent, ObjectInfo
+from parity.trace import Trace
+
+_HALF = ("float16", "bfloat16")
+_MOST = 0.5
+"""A model computes in half precision where at least this part of its layers with weights does."""
+
+
+def judge(context: Context) -> Result:
+    """Compares whether both scripts seed their generators, and in which precision both models compute."""
+    findings = _seeds(context.reference, context.candidate) + _precision(context.reference, context.candidate)
+    return Result(findings, Stage("match", 2, 2))
+
+
+def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
+    mine, theirs = ([o for o in trace.objects if o.kind == "seed"] for trace in (reference, candidate))
+    if not mine or theirs:
+        return []
+    seed = mine[0]
+    value = next(iter(seed.arguments.values()), None)
+    place = Place("", seed.file, seed.line, value)
+    text = (
+        f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate does not: "
+        "its initial weights and its batches differ from run to run"
+    )
+    finding = Finding(
+        "seed", "environment", "warning", None, None, None, place, Place("", None, None, None), None, None, None, text,
+        Cause("no call of mindspore.set_seed was seen", 0.9),
+    )  # fmt: skip
+    finding.fix = f"mindspore.set_seed({value})"
+    return [finding]
+
+
+def _precision(reference: Trace, candidate: Trace) -> list[Finding]:
+    """One model computes in half precision as a whole, and the other does not."""
+    mine, theirs = _half(reference), _half(candidate)
+    if bool(mine) == bool(theirs):
+        return []
+    side, dtype = ("candidate", theirs) if theirs else ("reference", mine)
+    places = [_scaler(trace) for trace in (reference, candidate)]
+    places[0].value, places[1].value = mine or "float32", theirs or "float32"
+    text = f"the {side}'s model computes in {dtype}, the other in float32"
+    cause = Cause(f"mixed precision (autocast, amp) in the {side} only", 0.9)
+    finding = Finding(
+        "precision", "environment", "warning", "introduced", 0, None, places[0], places[1], None, None, None, text,
+        cause,
+    )  # fmt: skip
+    return [finding]
+
+
+def _scaler(trace: Trace) -> Place:
+    known: ObjectInfo | None = next((o for o in trace.objects if o.kind == "scaler"), None)
+    return Place("", known.file if known else None, known.line if known else None)
+
+
+def _half(trace: Trace) -> str:
+    """The half precision in which most layers with weights compute, empty where they do not."""
+    types = {layer.path: layer.type for layer in trace.layers if layer.framework}
+    found = []
+    for call in trace.of(CallEvent, 0):
+        if kind_of(types.get(call.path, "")) in ("linear", "conv") and call.outputs:
+            found.append(call.outputs[0].ref.dtype)
+    half = [dtype for dtype in found if dtype in _HALF]
+    return half[0] if half and len(half) >= _MOST * len(found) else ""

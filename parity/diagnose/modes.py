@@ -1,0 +1,105 @@
+"""Train and evaluation mode of the layers for which it matters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.names import Names
+from parity.diagnose.pairing import LayerPair, layer_pairs
+from parity.diagnose.stage import Claim
+from parity.document import Cause, Finding
+from parity.model import CallEvent, LayerInfo
+from parity.trace import Trace
+
+_RATES = ("dropout", "dropout_rate", "drop_prob", "attn_drop", "hidden_dropout_rate", "attention_dropout_rate")
+
+
+class Mode(NamedTuple):
+    """A difference in mode, and the layers whose divergence it explains."""
+
+    finding: Finding
+    claim: Claim
+
+
+def modes(reference: Trace, candidate: Trace) -> list[Mode]:
+    """Layers with another mode than their counterparts; one finding where the whole model has it."""
+    flags = _flags(reference), _flags(candidate)
+    pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
+    differing = [
+        p for p in pairs
+        if (sensitive(p.reference) or sensitive(p.candidate))
+        and flags[0].get(p.reference.path, set()) ^ flags[1].get(p.candidate.path, set())
+        and p.reference.path in flags[0] and p.candidate.path in flags[1]
+    ]  # fmt: skip
+    roots = _root(reference), _root(candidate)
+    moody = [
+        frozenset(layer.path for layer in trace.layers if sensitive(layer) and layer.path in seen)
+        for trace, seen in zip((reference, candidate), flags, strict=True)
+    ]
+    if None not in roots and roots[0] != roots[1] and (differing or (moody[1] and not pairs)):
+        return [_whole(reference, candidate, bool(roots[1]), Claim(*moody))]
+    return [_one(pair, flags[1][pair.candidate.path]) for pair in differing]
+
+
+def sensitive(layer: LayerInfo) -> bool:
+    """Whether a library layer computes something else in training than in evaluation."""
+    lower = layer.type.lower()
+    if not layer.framework:
+        return False
+    if "dropout" in lower or "batchnorm" in lower:
+        return True
+    return any(isinstance(rate := layer.arguments.get(name), (int, float)) and rate > 0 for name in _RATES)
+
+
+def _flags(trace: Trace) -> dict[str, set[bool]]:
+    found: dict[str, set[bool]] = {}
+    for call in trace.of(CallEvent):
+        found.setdefault(call.path, set()).add(call.training)
+    return found
+
+
+def _root(trace: Trace) -> bool | None:
+    roots = {layer.id for layer in trace.layers if layer.root}
+    return next((call.training for call in trace.of(CallEvent, 0) if call.layer in roots), None)
+
+
+def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> Mode:
+    r, c = Names(reference).place(""), Names(candidate).place("")
+    r.value, c.value = _word(not training), _word(training)
+    some = sorted(claim.candidate)
+    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+    text = (
+        f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
+        f"it matters to {shown}"
+    )
+    finding = Finding(
+        f"{_word(training)}-mode", "structure", "fault", "introduced", 0, "set_train", r, c, None, None, None, text
+    )
+    if training:
+        finding.cause = Cause("the reference calls model.eval() before these steps", 0.95)
+        finding.fix = "model.set_train(False)"
+    else:
+        finding.cause = Cause("MindSpore cells start in evaluation mode, and set_train() was not called", 0.95)
+        finding.fix = "model.set_train()"
+    return Mode(finding, claim)
+
+
+def _one(pair: LayerPair, flags: set[bool]) -> Mode:
+    training = flags == {True}
+    r, c = Names.of(pair.reference), Names.of(pair.candidate)
+    r.value, c.value = _word(not training), _word(training)
+    text = (
+        f"{c.path} ({c.file}:{c.line}) runs in {_word(training)} mode, {r.path} ({r.file}:{r.line}) in "
+        f"{_word(not training)} mode"
+    )
+    cause = Cause("set_train was called for this layer on one side only", 0.9)
+    finding = Finding(
+        f"{_word(training)}-mode", "structure", "fault", "introduced", 0, None, r, c, None, None, None, text, cause
+    )
+    finding.fix = f"{c.path}.set_train({not training})"
+    return Mode(finding, Claim(frozenset([r.path]), frozenset([c.path])))
+
+
+def _word(training: bool) -> str:
+    return "train" if training else "eval"

@@ -1,0 +1,76 @@
+"""Where a declared value came from, and the line to write instead."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any, Protocol
+
+import numpy as np
+
+_FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore", "tensorflow": "TensorFlow"}
+
+
+class Constructed(Protocol):
+    """A layer or another object with the place and the arguments of its construction."""
+
+    @property
+    def file(self) -> str | None: ...
+    @property
+    def line(self) -> int | None: ...
+    @property
+    def arguments(self) -> dict[str, Any]: ...
+    @property
+    def given(self) -> list[str]: ...
+
+
+def origin(made: Constructed, name: str, framework: str) -> str:
+    """Tells who chose an argument: the script at a line, or the framework."""
+    if name in made.given:
+        return f"given at {made.file}:{made.line}" if made.file else "given in the script"
+    return f"{_FRAMEWORKS.get(framework, framework)}'s default"
+
+
+def shown(value: Any) -> str:
+    """A value as a person writes it: float32's 0.10000000149011612 is 0.1."""
+    return repr(tidy(value))
+
+
+def tidy(value: Any) -> Any:
+    """A number that went through float32 in the fewest digits that name it; lists item by item."""
+    if isinstance(value, (list, tuple)):
+        return [tidy(v) for v in value]
+    finite = isinstance(value, float) and abs(value) < 3e38
+    if finite and abs(float(np.float32(value)) - value) <= 1e-9 * abs(value):
+        return float(str(np.float32(value)))
+    return value
+
+
+def rewritten(code: str | None, arguments: list[str], change: str) -> str:
+    """A constructor's call with some arguments changed.
+
+    Args:
+        code: The call as the script has it, None where that is not known.
+        arguments: The names of all its arguments, in the signature's order.
+        change: What to write, as `name=value, ...`.
+
+    Returns:
+        The new call; `change` itself where the call cannot be rewritten.
+    """
+    try:
+        call = ast.parse(code or "", mode="eval").body
+        new = ast.parse(f"f({change})", mode="eval").body
+    except SyntaxError:
+        return change
+    if not isinstance(call, ast.Call) or not isinstance(new, ast.Call) or new.args:
+        return change
+    if any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords):
+        return change
+    names = {k.arg for k in new.keywords}
+    given = dict(zip(arguments, call.args, strict=False))
+    drop = {"keep_prob"} if "p" in names else set()
+    kept = {name: value for name, value in given.items() if name not in names | drop}
+    first = next((i for i, name in enumerate(given) if name not in kept), len(given))
+    call.args = list(kept.values())[:first]
+    by_name = [ast.keyword(name, value) for name, value in list(kept.items())[first:]]
+    call.keywords = by_name + [k for k in call.keywords if k.arg not in names | drop] + new.keywords
+    return ast.unparse(ast.fix_missing_locations(call))

@@ -1,0 +1,161 @@
+"""What a callable's signature says, held against the parameter lines of an entry."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from parity.entries import ABSENT, Entry
+
+_EMPTY = inspect.Parameter.empty
+_OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Missing(Exception):
+    """The installed framework has no such name."""
+
+
+def resolve(name: str) -> Any:
+    """The object that a full name means.
+
+    Raises:
+        Missing: There is none.
+    """
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        try:
+            for part in parts[cut:]:
+                found = getattr(found, part)
+        except AttributeError:
+            break
+        return found
+    raise Missing(name)
+
+
+def parameters(found: Any) -> list[tuple[str, Any]] | None:
+    """Names and defaults (`ABSENT` for required ones) without `self`; None where nothing tells them."""
+    function = _unwrapped(found.__init__) if inspect.isclass(found) else found
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return _documented(found)
+    listed = list(signature.parameters.values())
+    if inspect.isclass(found):
+        listed = listed[1:]
+    named = [p for p in listed if p.kind not in _OPEN]
+    if not named and listed:
+        return _documented(found)
+    return [(p.name, ABSENT if p.default is _EMPTY else p.default) for p in named]
+
+
+def _unwrapped(function: Any) -> Any:
+    """The constructor behind a decorator that hides its signature."""
+    for cell in getattr(function, "__closure__", None) or ():
+        inner = cell.cell_contents
+        if inspect.isfunction(inner) and inner.__name__ == "__init__":
+            return inner
+    return function
+
+
+def _documented(found: Any) -> list[tuple[str, Any]] | None:
+    """The signature that the documentation begins with, as builtin functions have it."""
+    name = getattr(found, "__name__", "")
+    match = re.match(rf"\s*(?:torch\.)?{re.escape(name)}(\(.*?\))\s*(?:->|$)", found.__doc__ or "", re.DOTALL)
+    if match is None:
+        return None
+    text = re.sub(r"\s+", " ", match[1])
+    try:
+        tree = ast.parse(f"def f{text}: pass").body[0]
+    except SyntaxError:
+        return None
+    assert isinstance(tree, ast.FunctionDef)
+    arguments = tree.args
+    plain = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[Any] = [ABSENT] * (len(plain) - len(arguments.defaults)) + [_value(d) for d in arguments.defaults]
+    rows = [(a.arg, d) for a, d in zip(plain, defaults, strict=True)]
+    rows += [
+        (a.arg, ABSENT if d is None else _value(d))
+        for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
+    return rows
+
+
+def _value(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def shown(default: Any) -> Any:
+    """A default as an entry writes it: the value of a literal, else its `repr` without addresses."""
+    if default is ABSENT or default is None or isinstance(default, (bool, int, float, str)):
+        return default
+    if isinstance(default, (tuple, list)) and repr(default) == repr(_literal(repr(default))):
+        return default
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(default))
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+
+
+def problems(entry: Entry, side: str) -> Iterator[str]:
+    """What the installed framework's signature says otherwise than the entry.
+
+    Args:
+        entry: The entry.
+        side: `reference` or `candidate`.
+    """
+    name = getattr(entry, side)
+    try:
+        found = resolve(name)
+    except Missing:
+        yield f"{name}: the installed version has no such name"
+        return
+    actual = parameters(found)
+    if actual is None or not entry.parameters:
+        return
+    rows = {
+        getattr(row, side): getattr(row, f"{side}_default")
+        for row in entry.parameters
+        if getattr(row, side) is not None
+    }
+    method = ".Tensor." in name
+    if method and actual and actual[0][0] != "self" and "self" in rows:
+        actual = [("self", ABSENT), *actual]
+    signature = dict(actual)
+    for missing in signature.keys() - rows.keys():
+        if not (entry.alias_of and missing in ("out", "name")):
+            yield f"{name}: the signature has {missing}={shown(signature[missing])!r}, the entry does not"
+    for row in rows.keys() - signature.keys():
+        yield f"{name}: the entry has {row}, the signature does not"
+    for row in rows.keys() & signature.keys():
+        default = shown(signature[row])
+        if not _equal(rows[row], default):
+            yield f"{name}: {row} is {_said(default)}, the entry says {_said(rows[row])}"
+    if side == "reference":
+        common = [row for row in rows if row in signature]
+        if common != [each for each in signature if each in rows]:
+            yield f"{name}: the order of the parameters is {', '.join(signature)}"
+
+
+def _said(default: Any) -> str:
+    return "required" if default is ABSENT else f"{default!r} by default"
+
+
+def _equal(entry: Any, actual: Any) -> bool:
+    if entry is ABSENT or actual is ABSENT:
+        return entry is actual
+    return type(entry) is type(actual) and repr(entry) == repr(actual)

@@ -1,0 +1,314 @@
+"""Stages of declared values on traces that are written by hand: what is compared, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.diagnose import environment, hyperparameters, structure
+from parity.diagnose.pairing import layer_pairs
+from parity.diagnose.stage import Context
+from parity.document import Finding
+from parity.measured import Forced
+from parity.model import (
+    CallEvent,
+    LayerInfo,
+    Layers,
+    Meta,
+    ObjectInfo,
+    OptimizerEvent,
+    ParameterInfo,
+    TensorRef,
+)
+from parity.trace import Trace, TraceWriter
+
+STEPS = 3
+
+
+@dataclass
+class Model:
+    """One side of a small convolutional network and its training: everything that a test may change."""
+
+    framework: str
+    layers: list[tuple[str, str, dict[str, Any], list[str]]]
+    parameters: dict[str, tuple[int, ...]]
+    rates: list[float] = field(default_factory=lambda: [0.1] * STEPS)
+    decay: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    optimizer: str = ""
+    frozen: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    training: dict[str, bool] = field(default_factory=dict)
+    objects: list[ObjectInfo] = field(default_factory=list)
+    dtype: str = "float32"
+
+    def write(self, folder: Path, mapping: dict[str, Any] | None = None) -> Trace:
+        """The trace of three steps."""
+        path = folder / f"{self.framework}.trace"
+        writer = TraceWriter(path)
+        ones = {n: writer.put(np.ones(s, np.float32)) for n, s in self.parameters.items()}
+        out = writer.put(np.ones((2, 3), self.dtype))
+        numbers = {name: n for n, (name, *_) in enumerate(self.layers)}
+        for step in range(STEPS):
+            for place, (name, *_) in enumerate(self.layers):
+                training = self.training.get(name, True)
+                item = [("", 100 + place, out)]
+                call = CallEvent(2 * place, step, "train", name, numbers[name], 0, 2 * place + 1, None, training)
+                call.inputs = call.outputs = [_item(*i) for i in item]
+                writer.event(call)
+            writer.event(self._update(step, ones))
+        infos = [
+            ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, "float32", n not in self.frozen, False, [n],
+                          ones[n])
+            for n, s in self.parameters.items()
+        ]  # fmt: skip
+        tree = [
+            LayerInfo(n, name, kind, "script.py", 10 + n, arguments, given, bool(name), root=not name)
+            for n, (name, kind, arguments, given) in enumerate(self.layers)
+        ]
+        made = ObjectInfo("optimizer", self.optimizer, "opt", "script.py", 90, self.settings, list(self.settings))
+        writer.layers(Layers(tree, infos, [made, *self.objects]))
+        meta = Meta(framework=self.framework, steps=STEPS, complete=True, mapping=mapping)
+        writer.meta(meta)
+        writer.finish()
+        return Trace(path)
+
+    def _update(self, step: int, refs: dict[str, TensorRef]) -> OptimizerEvent:
+        held = {n: ref for n, ref in refs.items() if n not in self.dropped}
+        given = {n: ref for n, ref in held.items() if n not in self.frozen}
+        groups = [
+            {**self.settings, "lr": self.rates[step], "weight_decay": self.decay.get(n, 0.0), "parameters": [n]}
+            for n in held
+        ]
+        return OptimizerEvent(
+            step, 0, "opt", self.optimizer.rpartition(".")[2], groups, given, held, held, {}, "s.py", 1
+        )
+
+
+def _item(name: str, vid: int, ref: TensorRef) -> Any:
+    from parity.model import Item
+
+    return Item(name, vid, ref)
+
+
+def torch_model() -> Model:
+    return Model(
+        "torch",
+        [
+            ("", "Net", {}, []),
+            ("norm", "LayerNorm", {"normalized_shape": 8, "eps": 1e-5, "elementwise_affine": True, "bias": True}, []),
+            ("drop", "Dropout", {"p": 0.1, "inplace": False}, ["p"]),
+            ("head", "Linear", {"in_features": 8, "out_features": 3, "bias": True}, []),
+        ],
+        {"norm.weight": (8,), "norm.bias": (8,), "head.weight": (3, 8), "head.bias": (3,)},
+        optimizer="torch.optim.sgd.SGD",
+        settings={"lr": 0.1, "momentum": 0.9, "dampening": 0, "weight_decay": 0, "nesterov": False},
+    )
+
+
+def mindspore_model() -> Model:
+    return Model(
+        "mindspore",
+        [
+            ("", "Network", {}, []),
+            ("ln", "LayerNorm", {"normalized_shape": [8], "epsilon": 1e-5, "gamma_init": "ones"}, ["epsilon"]),
+            ("dropout", "Dropout", {"keep_prob": 0.5, "p": 0.1, "dtype": "Float"}, ["p"]),
+            ("fc", "Dense", {"in_channels": 8, "out_channels": 3, "has_bias": True, "activation": None}, []),
+        ],
+        {"ln.gamma": (8,), "ln.beta": (8,), "fc.weight": (3, 8), "fc.bias": (3,)},
+        optimizer="mindspore.nn.optim.sgd.SGD",
+        settings={"learning_rate": 0.1, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False},
+    )
+
+
+NODES = [("norm", "ln"), ("head", "fc")]
+PAIRS = [("norm.weight", "ln.gamma"), ("norm.bias", "ln.beta"), ("head.weight", "fc.weight"), ("head.bias", "fc.bias")]
+MAPPING = {
+    "nodes": [{"reference": [r], "candidate": [c], "how": "", "confidence": 1.0} for r, c in NODES],
+    "pairs": [
+        {"reference": r, "candidate": c, "transform": "same", "how": "", "confidence": 1.0, "start": 0, "stop": 0,
+         "parts": []}
+        for r, c in PAIRS
+    ],
+}  # fmt: skip
+
+
+class Pair:
+    """Both sides, and what the stages say of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reference, self.candidate = torch_model(), mindspore_model()
+
+    def context(self) -> Context:
+        reference = self.reference.write(self.folder)
+        candidate = self.candidate.write(self.folder, MAPPING)
+        return Context(reference, candidate, Forced(), [], SimpleNamespace())
+
+    def findings(self, stage: Any) -> list[Finding]:
+        found: list[Finding] = stage.judge(self.context()).findings
+        return found
+
+    def only(self, stage: Any) -> Finding:
+        (finding,) = self.findings(stage)
+        return finding
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def schedule(values: list[float], **arguments: Any) -> ObjectInfo:
+    names = [*torch_model().parameters, *mindspore_model().parameters]
+    arguments = {"parameters": names, "every": 1, **arguments}
+    return ObjectInfo("rates", "Schedule", "opt", "script.py", 80, arguments, values=values)
+
+
+def test_a_faithful_pair(pair: Pair) -> None:
+    for stage in (environment, hyperparameters, structure):
+        assert pair.findings(stage) == []
+
+
+class TestLayers:
+    def test_pairs_of_layers_with_and_without_parameters(self, pair: Pair) -> None:
+        context = pair.context()
+        found = layer_pairs(context.reference, context.candidate, lambda r, c: True)
+        assert [(p.reference.path, p.candidate.path) for p in found] == [
+            ("norm", "ln"), ("drop", "dropout"), ("head", "fc"),
+        ]  # fmt: skip
+
+    def test_epsilon(self, pair: Pair) -> None:
+        pair.candidate.layers[1][2]["epsilon"] = 1e-7
+        pair.candidate.layers[1][3].clear()
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.severity, found.stage) == ("norm-eps", "warning", "hyperparameters")
+        assert found.reference is not None
+        assert found.candidate is not None
+        assert (found.reference.path, found.reference.value) == ("norm", 1e-5)
+        assert (found.candidate.path, found.candidate.value, found.candidate.line) == ("ln", 1e-7, 11)
+        assert "MindSpore's default" in found.message
+        assert found.fix is not None
+        assert "epsilon=1e-05" in found.fix
+
+
+class TestOptimizers:
+    def test_learning_rate(self, pair: Pair) -> None:
+        pair.candidate.rates = [0.05] * STEPS
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.severity) == ("learning-rate", "fault")
+        assert found.reference is not None
+        assert found.candidate is not None
+        assert (found.candidate.path, found.reference.value, found.candidate.value) == ("opt", 0.1, 0.05)
+
+    def test_rounding_of_rates_is_nothing(self, pair: Pair) -> None:
+        pair.candidate.rates = [float(np.float32(0.1))] * STEPS
+        assert pair.findings(hyperparameters) == []
+
+    def test_a_late_schedule(self, pair: Pair) -> None:
+        pair.reference.rates, pair.candidate.rates = [0.05, 0.1, 0.2], [0.0, 0.05, 0.1]
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.severity, found.step) == ("lr-schedule", "fault", 0)
+        assert found.cause is not None
+        assert "one step late" in found.cause.text
+
+    def test_a_schedule_that_differs_later(self, pair: Pair) -> None:
+        pair.reference.objects = [schedule([0.1] * 20 + [0.01] * 20, total_steps=STEPS + 40)]
+        pair.candidate.objects = [schedule([0.1] * 30 + [0.01] * 10)]
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.step) == ("lr-schedule", STEPS + 20)
+
+    def test_after_the_end_of_a_schedule_nothing_counts(self, pair: Pair) -> None:
+        pair.reference.objects = [schedule([0.1] * 20 + [0.01] * 20, total_steps=STEPS + 20)]
+        pair.candidate.objects = [schedule([0.1] * 40)]
+        assert pair.findings(hyperparameters) == []
+
+    def test_a_schedule_on_one_side(self, pair: Pair) -> None:
+        pair.reference.objects = [schedule([0.1] * 20 + [0.01] * 20, total_steps=STEPS + 40)]
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.severity) == ("lr-schedule", "warning")
+
+    def test_decay(self, pair: Pair) -> None:
+        for name in pair.reference.parameters:
+            pair.reference.decay[name] = 0.01
+        for name in ("fc.weight", "fc.bias"):
+            pair.candidate.decay[name] = 0.01
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.severity) == ("weight-decay", "fault")
+        assert "2 of 4 parameters" in found.message
+        assert "ln.gamma" in found.message
+
+    def test_momentum(self, pair: Pair) -> None:
+        pair.candidate.settings["momentum"] = 0.8
+        found = pair.only(hyperparameters)
+        assert (found.kind, found.severity) == ("momentum", "warning")
+
+
+class TestStructure:
+    def test_frozen(self, pair: Pair) -> None:
+        pair.candidate.frozen = {"fc.weight", "fc.bias"}
+        pair.candidate.dropped = {"fc.weight", "fc.bias"}
+        found = pair.only(structure)
+        assert (found.kind, found.severity) == ("frozen-parameter", "fault")
+        assert found.candidate is not None
+        assert found.reference is not None
+        assert (found.candidate.path, found.reference.path) == ("fc", "head")
+
+    def test_frozen_in_the_reference_only(self, pair: Pair) -> None:
+        pair.reference.frozen = {"norm.bias"}
+        found = pair.only(structure)
+        assert found.kind == "frozen-parameter"
+        assert found.candidate is not None
+        assert found.candidate.path == "ln.beta"
+        assert "frozen in the reference" in found.message
+
+    def test_not_optimized(self, pair: Pair) -> None:
+        pair.candidate.dropped = {"ln.gamma"}
+        found = pair.only(structure)
+        assert found.kind == "parameter-not-optimized"
+        assert found.candidate is not None
+        assert found.candidate.path == "ln.gamma"
+
+    def test_frozen_on_one_side_and_left_out_on_the_other_is_the_same(self, pair: Pair) -> None:
+        pair.reference.dropped = {"norm.bias"}
+        pair.candidate.frozen = pair.candidate.dropped = {"ln.beta"}
+        assert pair.findings(structure) == []
+
+    def test_no_set_train(self, pair: Pair) -> None:
+        pair.candidate.training = {"": False, "ln": False, "dropout": False, "fc": False}
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.op) == ("eval-mode", "fault", "set_train")
+        assert found.candidate is not None
+        assert found.candidate.path == ""
+
+    def test_one_layer_in_evaluation(self, pair: Pair) -> None:
+        pair.candidate.training = {"dropout": False}
+        found = pair.only(structure)
+        assert found.kind == "eval-mode"
+        assert found.candidate is not None
+        assert found.candidate.path == "dropout"
+
+    def test_modes_of_layers_without_one_mean_nothing(self, pair: Pair) -> None:
+        pair.candidate.training = {"ln": False, "fc": False}
+        assert pair.findings(structure) == []
+
+
+class TestEnvironment:
+    def test_a_missing_seed(self, pair: Pair) -> None:
+        pair.reference.objects = [ObjectInfo("seed", "manual_seed", "", "ref.py", 3, {"seed": 42})]
+        found = pair.only(environment)
+        assert (found.kind, found.severity, found.fix) == ("seed", "warning", "mindspore.set_seed(42)")
+        pair.candidate.objects = [ObjectInfo("seed", "set_seed", "", "ms.py", 3, {"seed": 7})]
+        assert pair.findings(environment) == []
+
+    def test_half_precision_on_one_side(self, pair: Pair) -> None:
+        pair.candidate.dtype = "float16"
+        found = pair.only(environment)
+        assert (found.kind, found.severity) == ("precision", "warning")
+        assert found.candidate is not None
+        assert found.candidate.value == "float16"
