@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.modes import masks
 from parity.diagnose.names import Names
 from parity.diagnose.pairing import layer_pairs
 from parity.diagnose.stage import HINT, Claim
 from parity.document import Cause, Finding
-from parity.model import CallEvent, LayerInfo, RandomEvent
+from parity.model import CallEvent, LayerInfo
 from parity.trace import Trace
 
 
@@ -18,11 +17,11 @@ def lone_dropouts(reference: Trace, candidate: Trace) -> list[tuple[Finding, Cla
 
     They are hints: a functional dropout may stand for a layer.
     """
-    masks = _masks(reference), _masks(candidate)
+    drawn = masks(reference), masks(candidate)
     pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
     paired = {p.reference.path for p in pairs}, {p.candidate.path for p in pairs}
     found = []
-    if masks[0] - masks[1]:
+    if drawn[0] - drawn[1]:
         for layer in _dropouts(reference, paired[0]):
             place = Names.of(layer)
             place.value = layer.arguments.get("p")
@@ -30,7 +29,7 @@ def lone_dropouts(reference: Trace, candidate: Trace) -> list[tuple[Finding, Cla
             finding = _finding("dropout-missing", text)
             finding.reference, finding.fix = place, f"nn.{layer.type}(p={place.value})"
             found.append((finding, Claim(reference=frozenset([layer.path]))))
-    if masks[1] - masks[0]:
+    if drawn[1] - drawn[0]:
         for layer in _dropouts(candidate, paired[1]):
             place = Names.of(layer)
             text = f"{place.path} ({place.file}:{place.line}), {layer.type}, has no counterpart in the reference"
@@ -38,11 +37,6 @@ def lone_dropouts(reference: Trace, candidate: Trace) -> list[tuple[Finding, Cla
             finding.candidate, finding.fix = place, f"remove {place.path}"
             found.append((finding, Claim(candidate=frozenset([layer.path]))))
     return found
-
-
-def _masks(trace: Trace) -> Counter[int]:
-    """How many masks of each size the first step draws."""
-    return Counter(event.ref.size for event in trace.of(RandomEvent, 0) if event.kind == "mask")
 
 
 def _dropouts(trace: Trace, paired: set[str]) -> list[LayerInfo]:
