@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import Value, unit_of
 from parity.align.values import Sketch, distance, lay, layout, rms
-from parity.capture.candidate import Value, unit_of
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.measure import LINEAR, TRANSCENDENTAL, Measuring
 from parity.capture.session import Frame

@@ -25,6 +25,7 @@ from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
 from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
+from parity.capture.supported import SUPPORTED
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
@@ -37,7 +38,7 @@ class MindSporeAdapter:
     """Instruments MindSpore in this process. Everything runs in PyNative mode on the CPU."""
 
     name = "mindspore"
-    versions = ">=2.9,<2.11"
+    versions = SUPPORTED["mindspore"][0]
 
     def __init__(self) -> None:
         self.session: Any = None

@@ -26,6 +26,7 @@ from parity.capture.frameworks.torch_ops import (
     random_call,
     reduction_of,
 )  # fmt: skip
+from parity.capture.supported import SUPPORTED
 
 _BITS = {torch.bfloat16: "bfloat16"}
 
@@ -34,7 +35,7 @@ class TorchAdapter:
     """Instruments PyTorch in this process."""
 
     name = "torch"
-    versions = ">=2.4,<3"
+    versions = SUPPORTED["torch"][0]
 
     def __init__(self) -> None:
         self.session: Any = None
