@@ -16,9 +16,12 @@ FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
 MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
-COMMON = {"trace", "sample", "tolerance", "document", "options", "measured", *MAPPINGS}
-JUDGEMENT = ["align", "compare", "diagnose", "report"]
-TOP = {"pipeline", "cli", "tables", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
+COMMON = {"trace", "sample", "samples", "tolerance", "document", "options", "measured", "noise", "space", *MAPPINGS}
+JUDGEMENT = ["align", "data", "compare", "diagnose", "report"]
+TOP = {
+    *("pipeline", "cli", "tables", "config", "saved", "doctor", "arguments", "console", "runs", "reuse"),
+    *("pytest_plugin", "__init__", "__main__"),
+}
 
 
 def area(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from parity.errors import ParityError
 from parity.model import EVALUATION
 
 
@@ -35,6 +36,8 @@ def evaluate(session: Any) -> None:
             session.adapter.evaluate(given.layer, lambda given=given: given.layer(*given.args, **given.kwargs))
         session._on_step_end()
         session.evaluated = True
+    except ParityError:
+        raise
     except Exception as error:  # whatever the script's model raises: evaluation mode is not what it was written for
         session.notes.append(f"the model could not be called in evaluation mode ({type(error).__name__}: {error})")
     finally:

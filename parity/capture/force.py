@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import own_scale
 from parity.align.parameters import to_reference
 from parity.align.values import Index, distance, rms
-from parity.capture.candidate import own_scale
 from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.running import name_update

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import Value, unit_of
 from parity.align.values import Sketch, distance, lay, layout, rms
-from parity.capture.candidate import Value, unit_of
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.measure import LINEAR, TRANSCENDENTAL, Measuring
 from parity.capture.session import Frame
@@ -63,7 +63,9 @@ class LayerForcing(Measuring):
             if item is None:
                 return tensor
             left.remove(item)
-            theirs = self.candidate.array(item.ref).reshape(mine.shape)
+            theirs = self.candidate.array(item.ref)
+            how = layout(theirs, mine)
+            theirs = theirs.reshape(mine.shape) if how is None else lay(theirs, how)
             if mine.dtype.kind != "f":
                 return tensor if np.array_equal(mine, theirs) else self.adapter.make(theirs, tensor)
             if tensor.requires_grad:  # another model made it

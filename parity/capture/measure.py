@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import Candidate, idle_passes
 from parity.align.parameters import to_reference
 from parity.align.values import Index, Sketch, lay, layout, rms, tame
-from parity.capture.candidate import Candidate, idle_passes
 from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.capture.store import Key, Store

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
+from parity.capture.survey import arrays_in, numbers_of
 from parity.model import (
     BatchEvent,
     BufferEvent,
@@ -19,6 +22,7 @@ from parity.model import (
     Item,
     LayerInfo,
     Layers,
+    LoaderEvent,
     LossEvent,
     ObjectInfo,
     OpEvent,
@@ -53,6 +57,7 @@ class Recorder(Session):
         self.writer = writer
         self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
+        self.initial = 0
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
@@ -62,6 +67,8 @@ class Recorder(Session):
         self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
         self._batches = 0
+        self.loaders: list[Any] = []
+        self._loaders: list[LoaderEvent] = []
 
     # Tensors --------------------------------------------------------------------------------------------------
 
@@ -75,7 +82,8 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            ref = self.store(tensor)
+            with self.writer.needed() if origin is not None else nullcontext():
+                ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
             self._keep.append(tensor)
             self._refs[tag] = ref
@@ -146,15 +154,18 @@ class Recorder(Session):
 
     def _on_model(self) -> None:
         self.busy = True
-        for held in self.held:
-            shape = tuple(self.adapter.read(held.tensor)[0].shape)
-            info = ParameterInfo(
-                held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
-            )
-            info.ref = info.own = self.store(held.tensor)
-            info.dtype = info.ref.dtype
-            self.parameters.append(info)
-        record_initials(self.adapter, self.held, self.writer)
+        with self.writer.needed():
+            for held in self.held:
+                shape = tuple(self.adapter.read(held.tensor)[0].shape)
+                info = ParameterInfo(
+                    held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
+                )
+                info.ref = info.own = self.store(held.tensor)
+                info.dtype = info.ref.dtype
+                self.parameters.append(info)
+            if self.initials:
+                record_initials(self.adapter, self.held, self.writer)
+        self.initial = self.writer.written
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:
@@ -248,21 +259,34 @@ class Recorder(Session):
         self.busy = False
         return outputs
 
-    def _on_batch(self, loader: Any, batch: Any) -> Any:
-        tensors = self._tensors(batch)
-        if tensors and (self.optimizers or self.inference):
+    def _on_batch(self, loader: Any, batch: Any, position: int) -> Any:
+        arrays = list(arrays_in(batch, self.adapter))
+        if arrays and (self.optimizers or self.inference):
             self.busy = True
             length = self.adapter.loader_length(loader)
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
-            items = []
-            for name, tensor in tensors:
-                ref = self.store(tensor)
-                items.append(Item(name, -1, ref))
-            self.writer.event(BatchEvent(self.step, self._batches, type(loader).__name__, items))
+            number = self._loader(loader)
+            with self.writer.needed():
+                items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
+            name = self._loaders[number].name or type(loader).__name__
+            self.writer.event(BatchEvent(self.step, self._batches, name, items, number, position))
             self._batches += 1
             self.busy = False
         return batch
+
+    def _loader(self, loader: Any) -> int:
+        """The number of a data loader, describing it on first sight."""
+        for number, known in enumerate(self.loaders):
+            if known is loader:
+                return number
+        self.loaders.append(loader)
+        event = self.adapter.describe_loader(loader)
+        event.id, event.name = len(self._loaders), self.source.called(loader)
+        event.constants = numbers_of(sys.modules["__main__"])
+        self._loaders.append(event)
+        self.writer.event(event)
+        return len(self._loaders) - 1
 
     def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         busy, self.busy = self.busy, True
@@ -270,7 +294,9 @@ class Recorder(Session):
         values, dtype = self.adapter.read(drawn)
         if kind == "mask":
             values, dtype = values.astype(np.uint8), "uint8"
-        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, self.writer.put(values, dtype)))
+        with self.writer.needed():
+            ref = self.writer.put(values, dtype)
+        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, ref))
         self._randoms += 1
         self.busy = busy
         return drawn

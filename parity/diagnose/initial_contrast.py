@@ -73,6 +73,9 @@ def _constant(pair: Pair) -> bool | Contrast:
     r, c = pair.reference, pair.candidate
     if c.info.buffer and (r.drawn or c.drawn):
         return False
+    single = [p.own.size == 1 and p.constant not in (None, 0.0, 1.0) for p in (r, c)]
+    if (single[0] and c.drawn) or (single[1] and r.drawn):
+        return False  # one number may have been drawn unseen
     laws = [law_of(p, sample([p]) if p.constant is None else None) for p in (r, c)]
     known = [sample([p]) if p.constant is None else None for p in (r, c)]
     values = said(laws[0], known[0]), said(laws[1], known[1])

@@ -71,6 +71,8 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     if worst.severity == "fault" or finding.severity == HINT:
         finding.severity, finding.status = "fault", "introduced"
     finding.step = worst.step
+    finding.reference = finding.reference or worst.reference
+    finding.candidate = finding.candidate or worst.candidate
     finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)
@@ -98,8 +100,8 @@ def _claimed(claim: Claim | None, measured: Finding) -> bool:
 
 
 def _same(declared: Finding, measured: Finding) -> bool:
-    if declared.stage == "initialization":
-        return False  # what was measured started from the reference's weights
+    if declared.stage in ("initialization", "data"):
+        return False  # what was measured started from the reference's weights, and saw its batches
     if measured.stage not in _NUMERIC or measured.severity == "note" or measured.status == "propagated":
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
@@ -116,9 +118,13 @@ def _same(declared: Finding, measured: Finding) -> bool:
         return False
     if measured.stage == "optimizer" and not _same_rule(declared.kind, measured.kind):
         return False
-    path, other = declared.candidate.path, measured.candidate.path
     owned = measured.stage == "backward" or (measured.stage == "metrics" and declared.kind in _RUNNING)
-    return bool(path) and path in (other, other.rpartition(".")[0] if owned else other)
+    for mine, theirs in ((declared.candidate, measured.candidate), (declared.reference, measured.reference)):
+        if mine is not None and theirs is not None and mine.path:
+            owner = theirs.path.rpartition(".")[0] if owned else theirs.path
+            if mine.path in (theirs.path, owner):
+                return True
+    return False
 
 
 def _same_rule(declared: str, measured: str) -> bool:

@@ -23,6 +23,7 @@ from parity.model import (
     ObjectInfo,
     OptimizerEvent,
     ParameterInfo,
+    RandomEvent,
     TensorRef,
 )
 from parity.trace import Trace, TraceWriter
@@ -46,6 +47,7 @@ class Model:
     training: dict[str, bool] = field(default_factory=dict)
     objects: list[ObjectInfo] = field(default_factory=list)
     dtype: str = "float32"
+    masks: int = 1
 
     def write(self, folder: Path, mapping: dict[str, Any] | None = None) -> Trace:
         """The trace of three steps."""
@@ -62,6 +64,8 @@ class Model:
                 call.inputs = call.outputs = [_item(*i) for i in item]
                 writer.event(call)
             writer.event(self._update(step, ones))
+            for number in range(self.masks):
+                writer.event(RandomEvent(step, number, "mask", "", writer.put(np.ones((2, 8), np.uint8))))
         infos = [
             ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, "float32", n not in self.frozen, False, [n],
                           ones[n])
@@ -293,6 +297,15 @@ class TestStructure:
         assert found.candidate is not None
         assert found.candidate.path == "dropout"
 
+    def test_a_dropout_on_one_side_is_a_hint(self, pair: Pair) -> None:
+        pair.reference.layers.append(("last", "Dropout", {"p": 0.2}, ["p"]))
+        assert pair.findings(structure) == []  # the candidate may have it as a function
+        pair.reference.masks = 2
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.candidate) == ("dropout-missing", "hint", None)
+        assert found.reference is not None
+        assert (found.reference.path, found.fix) == ("last", "nn.Dropout(p=0.2)")
+
     def test_modes_of_layers_without_one_mean_nothing(self, pair: Pair) -> None:
         pair.candidate.training = {"ln": False, "fc": False}
         assert pair.findings(structure) == []
@@ -312,3 +325,43 @@ class TestEnvironment:
         assert (found.kind, found.severity) == ("precision", "warning")
         assert found.candidate is not None
         assert found.candidate.value == "float16"
+
+
+class TestConventions:
+    """Equal meaning in other words is no finding."""
+
+    def rate(self, pair: Pair, **arguments: Any) -> list[tuple[str, Any]]:
+        pair.candidate.layers[2] = ("dropout", "Dropout", {"keep_prob": 0.5, "p": None, **arguments}, list(arguments))
+        return [(f.kind, f.candidate.value) for f in pair.findings(hyperparameters) if f.candidate is not None]
+
+    def test_keep_prob_is_the_complement(self, pair: Pair) -> None:
+        assert self.rate(pair, keep_prob=0.9) == []
+        assert self.rate(pair, p=0.1) == []
+        assert self.rate(pair, keep_prob=0.1) == [("dropout-rate", 0.9)]
+        assert self.rate(pair) == [("dropout-rate", 0.5)]
+
+    @pytest.mark.parametrize(
+        ("word", "flag", "equal"), [("none", False, True), ("tanh", True, True), ("none", True, False)]
+    )
+    def test_the_form_of_gelu(self, pair: Pair, word: str, flag: bool, equal: bool) -> None:
+        pair.reference.layers[2] = ("act", "GELU", {"approximate": word}, [])
+        pair.candidate.layers[2] = ("gelu", "GELU", {"approximate": flag}, [])
+        assert [f.kind for f in pair.findings(hyperparameters)] == ([] if equal else ["gelu-approximate"])
+
+    def test_another_number_of_layers_pairs_none(self, pair: Pair) -> None:
+        pair.reference.layers.insert(2, ("early", "Dropout", {"p": 0.5}, ["p"]))
+        assert pair.findings(hyperparameters) == []
+
+    def test_the_same_framework_is_compared_by_names(self, pair: Pair) -> None:
+        pair.candidate = torch_model()
+        pair.candidate.framework = "torch"
+        pair.candidate.layers[1][2]["eps"] = 1e-6
+        mapping = {
+            **MAPPING,
+            "nodes": [{**n, "candidate": n["reference"]} for n in MAPPING["nodes"]],
+            "pairs": [{**p, "candidate": p["reference"]} for p in MAPPING["pairs"]],
+        }
+        (pair.folder / "other").mkdir()
+        reference, candidate = pair.reference.write(pair.folder), pair.candidate.write(pair.folder / "other", mapping)
+        context = Context(reference, candidate, Forced(), [], SimpleNamespace())
+        assert [f.kind for f in hyperparameters.judge(context).findings] == ["norm-eps"]

@@ -144,6 +144,13 @@ def test_a_single_random_value_is_no_constant(compare: Judge) -> None:
     assert compare({"a.bias": mine}, {"a.bias": theirs}).findings == []
 
 
+def test_a_single_number_that_came_unseen_is_undecided(compare: Judge) -> None:
+    mine = Parameter(np.array([0.21], np.float32))
+    found = compare({"a.bias": mine}, {"a.bias": random(0.3, 1, uniform=True, seed=1)})
+    assert found.findings == []
+    assert found.stage.note is not None and "a.bias" in found.stage.note
+
+
 def test_too_few_draws_are_undecided(compare: Judge) -> None:
     generator = np.random.RandomState(0)
     mine, theirs = (Parameter(generator.randn(12).astype(np.float32)) for _ in range(2))

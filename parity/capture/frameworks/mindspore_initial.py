@@ -65,6 +65,14 @@ class Fills:
         self._loaded: dict[int, Any] = {}
         self._calls = 0
 
+    def start(self) -> None:
+        """Begins anew, for another run in the same process."""
+        self.following = True
+        self._fills.clear()
+        self._exact.clear()
+        self._loaded.clear()
+        self._calls = 0
+
     def called(self, this: Any, array: Any) -> Any:
         """Fills an array as the initializer does, and remembers it."""
         result = self._call(this, array)

@@ -142,7 +142,10 @@ class Provenance:
         self._mode = _Mode(self)
 
     def start(self) -> None:
-        """Starts to see ops."""
+        """Starts to see ops, of a run that begins."""
+        self.stop()
+        self._nodes.clear()
+        self._loaded.clear()
         self.active = self._entered = True
         self._mode.__enter__()
 
