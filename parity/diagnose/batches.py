@@ -74,7 +74,9 @@ def judge_pair(mine: Loader, theirs: Loader) -> Judged:
 
 
 def _stack(loader: Loader, index: int) -> list[np.ndarray]:
-    """The captured batches of one column, [N, ...] each."""
+    """The captured batches of one column, [N, ...] each; of a loader that gave none, those read afterwards."""
+    if not loader.used:
+        return [a if a.ndim else a.reshape(1) for a in loader.whole(index)]
     found = [loader.trace.array(b.items[index].ref) for b in loader.used if index < len(b.items)]
     return [a if a.ndim else a.reshape(1) for a in found]
 

@@ -24,6 +24,8 @@ _RESHAPES = (
 )  # fmt: skip
 """Differences after which tensors of the steps have other shapes."""
 
+_LOOP = Place("")
+
 _MILD = {"padding-length": 1.0, "one-hot": 1.0, "resize": 1e-2, "rounding": 5e-2, "dtype": 1e-2}
 """Differences that a model may not notice, or undoes: faults only where they are larger than this."""
 
@@ -43,6 +45,7 @@ def judge(context: Context) -> Result:
         compared += judged.compared
         total += max(len(r.used), len(c.used))
         unclear += any(how.kind == "unrelated" for column in judged.columns for how in column.hows)
+    found += _unused(context)
     if not pairs:
         loader = theirs[0] if theirs else None
         made, lost = _made_in_loop(entries, mine[0] if mine else None, loader)
@@ -118,6 +121,27 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
     return found + (_augmented(mine, theirs, random) if set(random) == {True, False} else [])
 
 
+def _unused(context: Context) -> list[Finding]:
+    """Loaders that gave nothing in the captured steps, such as those for evaluation: what differs is a warning."""
+    sides = [loaders_of(trace, used_only=False) for trace in (context.reference, context.candidate)]
+    if len(sides[0]) != len(sides[1]):
+        return []
+    found: list[Finding] = []
+    for r, c in zip(*sides, strict=True):
+        judged = judge_pair(r, c)
+        own = epoch_findings(r, c, judged)
+        if judged.order is not None and judged.order != "unknown":
+            for column in judged.columns:
+                for how in column.hows:
+                    own += _how(how, column.name, r, c) if how.kind != "unrelated" else []
+        for f in own:
+            if f.severity != "note":
+                f.severity, f.status = "warning", None
+                f.message += " (it gave no batch to the captured steps)"
+                found.append(f)
+    return found
+
+
 def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
     ways = "; ".join(dict.fromkeys(how.text for column in judged.columns for how in column.hows))
     text = f"{at(theirs.place())} gives other batches than {at(mine.place())} ({ways}), and the same enters the model"
@@ -134,12 +158,14 @@ def _entered(entries: Entries, mine: Loader | None, theirs: Loader | None) -> li
             if how.kind == "unrelated":
                 lost.append((r, c))
             elif not any(how.text in f.message for f in found):
-                found += _how(how, "what enters the model", mine, theirs)
-    return found + (_independent(lost, mine, theirs) if lost else [])
+                found += _how(how, "what enters the model", mine, theirs, entries.place)
+    return found + (_independent(lost, mine, theirs, entries.place) if lost else [])
 
 
-def _how(how: How, column: str, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
-    """One difference as a finding, at the line that makes it."""
+def _how(
+    how: How, column: str, mine: Loader | None, theirs: Loader | None, loop: Place = _LOOP
+) -> list[Finding]:  # fmt: skip
+    """One difference as a finding, at the line that makes it, or where it enters the loop."""
     if how.kind == "dtype" and how.size == 0:
         severity = "note"
     else:
@@ -147,9 +173,9 @@ def _how(how: How, column: str, mine: Loader | None, theirs: Loader | None) -> l
     advice = advise(how, mine, theirs)
     values = advice.value or how.value or (None, None)
     r = mine.place(value=values[0]) if mine is not None else Place("", value=values[0])
-    c = theirs.place(advice.op, values[1]) if theirs is not None else Place("", value=values[1])
+    c = theirs.place(advice.op, values[1]) if theirs is not None else Place("", loop.file, loop.line, values[1])
     label = f"column {column}" if column.isdigit() or " " not in column else column
-    text = f"{at(c) or 'the training loop'}, {label}: {how.text}"
+    text = f"{at(c)}, {label}: {how.text}"
     cause = Cause(advice.cause or how.text, 0.95 if advice.cause else 0.8, how.text if advice.cause else "")
     made = finding(how.kind, severity, text, r, c, cause, advice.fix)
     made.error = how.size or None
@@ -207,12 +233,12 @@ def _augmented(mine: Loader, theirs: Loader, random: tuple[bool | None, bool | N
 
 
 def _independent(
-    lost: list[tuple[np.ndarray, np.ndarray]], mine: Loader | None, theirs: Loader | None
+    lost: list[tuple[np.ndarray, np.ndarray]], mine: Loader | None, theirs: Loader | None, loop: Place
 ) -> list[Finding]:
     """Tensors that each side draws for itself, or takes in its own order."""
-    place = theirs.place() if theirs is not None else Place("")
+    place = theirs.place() if theirs is not None else loop
     other = mine.place() if mine is not None else Place("")
-    where = at(place) or "the training loop"
+    where = at(place)
     tests = [differ(r, c, len(lost)) for r, c in lost if r.shape[1:] == c.shape[1:]]
     told = [text for text in tests if text is not None]
     if told:

@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.data.difference import agree
 from parity.diagnose.loaders import Loader, same_values
+from parity.document import Place
 from parity.model import CallEvent, EnteredEvent, OpEvent, TensorRef
 from parity.trace import Trace
 
@@ -19,6 +20,8 @@ class Entry(NamedTuple):
     own: TensorRef
     given: TensorRef | None
     same: bool
+    file: str | None = None
+    line: int | None = None
 
 
 class Entries:
@@ -45,7 +48,7 @@ class Entries:
             if (e.step, e.own.digest) in given:
                 continue  # what it was given enters again
             same = e.same or (e.given is not None and self._agree(e.own, e.given))
-            found.setdefault((e.step, e.own.digest), Entry(e.step, e.own, e.given, same))
+            found.setdefault((e.step, e.own.digest), Entry(e.step, e.own, e.given, same, e.file, e.line))
         return list(found.values())
 
     def _arguments(self) -> list[Entry]:
@@ -74,6 +77,12 @@ class Entries:
     def all_same(self) -> bool:
         """Whether everything that enters is what the reference has there."""
         return bool(self.entries) and all(e.same for e in self.entries)
+
+    @property
+    def place(self) -> Place:
+        """The line of the loop where the first tensor enters."""
+        first = next((e for e in self.entries if not e.same), None)
+        return Place("", first.file, first.line) if first is not None else Place("")
 
     @property
     def steps(self) -> set[int]:

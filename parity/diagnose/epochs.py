@@ -25,7 +25,8 @@ def finding(
 
 def at(place: Place) -> str:
     """`loader (ms.py:12)`."""
-    return f"{place.path} ({place.file}:{place.line})" if place.file else place.path
+    name = place.path or "the training loop"
+    return f"{name} ({place.file}:{place.line})" if place.file else name
 
 
 def epoch_findings(mine: Loader, theirs: Loader, judged: Judged) -> list[Finding]:
