@@ -7,7 +7,7 @@ The saved archive holds, in the order of execution, under keys `number|step|phas
 * `initial`: every parameter before the first step, after `--weights` has been put in;
 * `forward`: every output of every cell;
 * `gradient`: the gradient of every parameter as it comes out of the backward pass, last layer first;
-* `applied`: the gradients that the optimizer is given;
+* `applied`: the gradients that the optimizer is given, without its own loss scale;
 * `update`: what every parameter, trainable or not, gained in the step (after minus before).
 
 `nn.Dropout` draws its masks from NumPy here, because MindSpore's on CPU are not reproducible between processes.
@@ -32,7 +32,9 @@ import numpy as np
 import numpy.typing as npt
 from masks import MaskStream
 from mindspore import nn
+from mindspore.experimental import optim
 
+OPTIMIZERS = (nn.Optimizer, optim.Optimizer)
 Array = npt.NDArray[Any]
 
 _SLICE = re.compile(r"^(?P<name>.*)\[(?P<start>\d+):(?P<stop>\d+)\]$")
@@ -65,7 +67,7 @@ class Recorder:
         def call(cell: Any, *args: Any, **kwargs: Any) -> Any:
             if self._in_optimizer or self._step >= self._steps:
                 return original(cell, *args, **kwargs)
-            if isinstance(cell, nn.Optimizer):
+            if isinstance(cell, OPTIMIZERS):
                 return self._optimize(original, cell, *args, **kwargs)
             if self._depth == 0:
                 self._enter(cell)
@@ -120,7 +122,8 @@ class Recorder:
     def _optimize(self, original: Callable[..., Any], optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         paths = {id(parameter): path for path, parameter in self._parameters.items()}
         for parameter, gradient in zip(optimizer.parameters, args[0], strict=True):
-            self._record(self._step, "applied", paths.get(id(parameter), parameter.name), [gradient])
+            applied = gradient.asnumpy() / getattr(optimizer, "loss_scale", 1.0)
+            self._record(self._step, "applied", paths.get(id(parameter), parameter.name), [applied])
         self._in_optimizer = True
         try:
             output = original(optimizer, *args, **kwargs)
@@ -149,9 +152,9 @@ def _model_of(root: Any) -> Any:
     cell = root
     while _trains(cell):
         wraps = type(cell).__module__.startswith(("mindspore.nn.wrap", "mindspore.train"))
-        if not wraps and not any(isinstance(child, nn.Optimizer) for child in cell.cells()):
+        if not wraps and not any(isinstance(child, OPTIMIZERS) for child in cell.cells()):
             return cell
-        cell = next(child for child in cell.cells() if _trains(child) and not isinstance(child, nn.Optimizer))
+        cell = next(child for child in cell.cells() if _trains(child) and not isinstance(child, OPTIMIZERS))
     return None
 
 

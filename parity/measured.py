@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
+
+from parity.errors import TraceError
 
 
 class Measured(msgspec.Struct):
@@ -96,6 +97,8 @@ class Forced(msgspec.Struct):
         candidate_best: By step and content, the distance of a candidate's tensor to the nearest reference op.
         candidate_moved: Those that are the same only in another order of their elements.
         paired: Reference layers that were boundaries, and the candidate's layer there.
+        scale: By step, the factor by which the candidate scales its loss on purpose.
+        curves: Losses of the reference's runs with moved weights, each up to where it saturates.
     """
 
     measured: list[Measured] = []
@@ -107,7 +110,8 @@ class Forced(msgspec.Struct):
     precision: str = "float64"
     steps: int = 0
     timings: dict[str, float] = {}
-    scale: dict[str, Any] = {}
+    scale: dict[str, float] = {}
+    curves: list[list[float]] = []
 
 
 def write_forced(folder: Path, forced: Forced) -> None:
@@ -117,5 +121,13 @@ def write_forced(folder: Path, forced: Forced) -> None:
 
 
 def read_forced(folder: Path) -> Forced:
-    """Reads what `write_forced` wrote."""
-    return msgspec.json.decode((folder / "forced.json").read_bytes(), type=Forced)
+    """Reads what `write_forced` wrote.
+
+    Raises:
+        TraceError: It cannot be decoded.
+    """
+    path = folder / "forced.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Forced)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise TraceError(f"{path} cannot be read: {error}", hint="compare again") from None

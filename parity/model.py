@@ -262,6 +262,17 @@ class BufferEvent(msgspec.Struct, tag="buffer"):
     values: dict[str, TensorRef]
 
 
+class StateEvent(msgspec.Struct, tag="state"):
+    """Where a run stands before a step that is followed closely, after others that were not.
+
+    `state` holds the optimizers' state by their number and the parameters' names.
+    """
+
+    step: int
+    values: dict[str, TensorRef]
+    state: list[dict[str, dict[str, TensorRef]]] = []
+
+
 class InitialEvent(msgspec.Struct, tag="initial"):
     """Where a parameter's initial values came from, written only where something was seen of it.
 
@@ -291,6 +302,7 @@ Event = (
     | ParameterGradEvent
     | OptimizerEvent
     | BufferEvent
+    | StateEvent
     | LoaderEvent
     | LoadedEvent
     | EpochEvent

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
+
+LATER = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
+"""Steps of a longer training that are followed closely: faults of schedules and of state show late."""
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two layers, by their paths, that correspond to each other, with everything below them."""
+
+    reference: str
+    candidate: str
+
+
+class Ignored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A path of either side that is not judged, with everything below it, and why; `*` stands for anything."""
+
+    path: str
+    reason: str
+
+    def covers(self, path: str) -> bool:
+        """Whether a path is this one or lies below it."""
+        return fnmatchcase(path, self.path) or fnmatchcase(path, f"{self.path}.*")
+
+
+class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Findings that are known and accepted, and why: those that have all that is named here."""
+
+    reason: str
+    kind: str | None = None
+    stage: str | None = None
+    candidate: str | None = None
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is self.stage is self.candidate is self.reference is None:
+            raise ValueError("an accepted finding needs a kind, a stage, a candidate or a reference")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +55,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         free: The candidate keeps its own weights and batches.
         steps: Training steps asked of each script.
         data_batches: Batches of each data loader that are read alone after them.
+        summary: A first look at statistics only.
+        ignored: Paths that are not judged.
+        accepted: Findings that are no faults.
+        train: Training steps of which the losses are compared; 0 for those of `steps`.
     """
 
     only: tuple[str, ...] = ()
@@ -29,6 +69,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     free: bool = False
     steps: int = 3
     data_batches: int = 200
+    summary: bool = False
+    ignored: tuple[Ignored, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
+    train: int = 0
+
+    @property
+    def length(self) -> int:
+        """Training steps that each script makes."""
+        return max(self.steps, self.train)
+
+    @property
+    def sampled(self) -> list[int] | None:
+        """The steps of a longer training that are followed closely; None for all."""
+        if self.train <= self.steps:
+            return None
+        return sorted({*range(self.steps), *(n for n in LATER if n < self.train), self.train - 1})
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -54,6 +110,8 @@ class Request(msgspec.Struct, frozen=True):
         options: How to judge.
         timeout: Seconds that each script may take.
         keep: Folder for traces and comparison; the user's cache where it is None.
+        pins: Layers that the user has paired.
+        max_disk: Bytes that all traces may take together.
         fresh: Run the reference even where an unchanged one was captured before.
     """
 
@@ -63,6 +121,8 @@ class Request(msgspec.Struct, frozen=True):
     timeout: float
     keep: Path | None = None
     fresh: bool = False
+    max_disk: int | None = None
+    pins: tuple[Pin, ...] = ()
 
 
 def is_trace_name(path: Path) -> bool:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import own_scale
 from parity.align.parameters import to_reference
 from parity.align.values import Index, distance, rms
 from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.store import Key
 from parity.measured import Measured
-from parity.tolerance import TANH
 
 _STATES = {
     "momentum_buffer": ("momentum_buffer", "moments", "accum"),
@@ -61,13 +61,9 @@ class Forcer(LayerForcing):
             scale = self.store.scales.get(self.step, 1.0)
             if self.kind == "float64" and mine.size == theirs.size == 1 and float(mine.reshape(-1)[0]):
                 ratio = float(theirs.reshape(-1)[0] / mine.reshape(-1)[0])
-                power = round(np.log2(ratio)) if ratio > 1.5 else 0
-                if (
-                    power >= 1
-                    and abs(ratio / 2.0**power - 1) < 0.03
-                    and self.candidate.scales_loss(self.step, 2.0**power)
-                ):
-                    scale = self.store.scales[self.step] = 2.0**power
+                factor = _round_factor(ratio)
+                if factor != 1.0 and self.candidate.scales_loss(self.step, factor):
+                    scale = self.store.scales[self.step] = factor
             if scale != 1.0:
                 theirs = theirs / scale
                 loss.register_hook(lambda gradient, scale=scale: gradient * scale)
@@ -82,7 +78,7 @@ class Forcer(LayerForcing):
             return
         back: dict[int, int] = {}
         rough: set[int] = set()
-        inexact: set[int] = set()
+        inexact: dict[int, float] = {}
         forced = {r.tag for r in self._step_records if r.cut}
         through = {r.forced: r.tag for r in self._step_records if r.forced >= 0 and not r.cut}
         for op in reversed(self._step_ops):
@@ -105,9 +101,12 @@ class Forcer(LayerForcing):
                 back[tag] = max(back.get(tag, 1), spread, beyond)
                 if op.name.rstrip("_") in TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
                     rough.add(tag)
-                if op.id in self._tanh or any(t in inexact and t not in forced for t in op.outputs):
-                    inexact.add(tag)
-        self._back, self._back_rough, self._back_tanh = back, rough, inexact
+                off = max(
+                    [self._inexact_ops.get(op.id, 0.0), *(inexact.get(t, 0.0) for t in op.outputs if t not in forced)]
+                )
+                if off:
+                    inexact[tag] = max(off, inexact.get(tag, 0.0))
+        self._back, self._back_rough, self._back_inexact = back, rough, inexact
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
@@ -195,7 +194,9 @@ class Forcer(LayerForcing):
         if event is None:
             return gradients
         self.busy = True
-        given = to_reference(self.candidate.mapping, self.candidate.arrays(event.given), self._shapes())
+        scale = own_scale(event)
+        arrays = {name: values / scale for name, values in self.candidate.arrays(event.given).items()}
+        given = to_reference(self.candidate.mapping, arrays, self._shapes())
         result = []
         total = sum(int(np.prod(shape)) for shape in self._shapes().values())
         for parameter, gradient in zip(self.adapter.optimizer_parameters(optimizer), gradients, strict=True):
@@ -222,11 +223,14 @@ class Forcer(LayerForcing):
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
         after = {**self._untouched(), **after}
         state = self.adapter.optimizer_state(optimizer)
-        states = self._states(event)
+        states = self._states_of(event.state)
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter) or ""
             theirs = after.get(name)
             if theirs is None:
+                continue
+            if name in self.unknown:
+                self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
                 continue
             mine = self._read(parameter)
             key: Key = (self.step, "parameter", name, self._optimizers_seen - 1, "")
@@ -235,11 +239,14 @@ class Forcer(LayerForcing):
             if record is not None and self.kind == "float64":
                 self._alternatives(record, optimizer, parameter, theirs, held_state)
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
+                record.terms = 2 * rms(mine - before)
+                record.single = max(record.single, _coefficients(optimizer, parameter) * rms(mine - before))
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
+                _proportion(record, mine - before, theirs - before)
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
         for held in self.held:
-            if id(held.tensor) not in mine_too and held.names[0] in after:
+            if not held.buffer and id(held.tensor) not in mine_too and held.names[0] in after:
                 self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
 
@@ -284,14 +291,14 @@ class Forcer(LayerForcing):
         record.single = max([record.single, *(rms(mine - other) for other in outside)])
         record.alternatives["adam-epsilon"] = min(rms(theirs - other) for other in inside)
 
-    def _states(self, event: Any) -> dict[str, dict[str, np.ndarray]]:
+    def _states_of(self, state: dict[str, dict[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
         """The candidate's optimizer state by the reference's keys and parameter names."""
         found: dict[str, dict[str, np.ndarray]] = {}
         shapes = self._shapes()
         for key, others in _STATES.items():
-            other = next((o for o in others if any(o in s for s in event.state.values())), None)
+            other = next((o for o in others if any(o in s for s in state.values())), None)
             if other is not None:
-                refs = {n: s[other] for n, s in event.state.items() if other in s}
+                refs = {n: s[other] for n, s in state.items() if other in s}
                 found[key] = to_reference(self.candidate.mapping, self.candidate.arrays(refs), shapes)
         return found
 
@@ -337,10 +344,9 @@ class Forcer(LayerForcing):
                 if record.kind == "gradient" and record.tag in forced:
                     record.n = back.get(forced[record.tag], 1)
                     record.rough = forced[record.tag] in self._back_rough
-                    if forced[record.tag] in self._back_tanh:
-                        record.slack = 2 * TANH * record.scale
+                    record.slack = 2 * self._back_inexact.get(forced[record.tag], 0.0) * record.scale
             self._nearest_mine()
-        self._tanh.clear()
+        self._inexact_ops.clear()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
@@ -364,3 +370,32 @@ class Forcer(LayerForcing):
                 moved.append(digest)
         self.candidate_best[str(self.step)] = best
         self.candidate_moved[str(self.step)] = moved
+
+
+def _proportion(record: Measured, mine: np.ndarray, theirs: np.ndarray) -> None:
+    """Notes an update as a multiple of the reference's, and what that leaves, relative to it."""
+    square = float(np.sum(mine**2))
+    if square > 0 and np.isfinite(theirs).all():
+        factor = float(np.sum(mine * theirs)) / square
+        record.alternatives["update-factor"] = factor
+        record.alternatives["update-rest"] = rms(theirs - factor * mine) / max(rms(theirs), 1e-30)
+
+
+def _round_factor(ratio: float) -> float:
+    """The factor by which somebody would scale a loss on purpose: a power of two, a whole number or the part of one;
+    1 where a ratio is none of these.
+    """
+    if not 0 < ratio < 1e30 or abs(ratio - 1) < 0.03:
+        return 1.0
+    turned = ratio if ratio > 1 else 1 / ratio
+    for whole in (2.0 ** round(np.log2(turned)), float(round(turned))):
+        if whole > 1 and abs(turned / whole - 1) < (0.03 if whole >= 8 else 1e-3):
+            return whole if ratio > 1 else 1 / whole
+    return 1.0
+
+
+def _coefficients(optimizer: Any, parameter: Any) -> float:
+    """The relative effect on an update of decay rates in float32: `1 - 0.999` is off by a thousand units."""
+    group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    rates = [*(group.get("betas") or ()), group.get("alpha", 0.0), group.get("rho", 0.0)]
+    return sum(2.0**-25 / (1 - float(rate)) for rate in rates if 0 < float(rate) < 1)

@@ -16,16 +16,18 @@ from typing import Any
 
 import msgspec
 
+from parity.align.candidate import Candidate
 from parity.align.parameters import Mapping
 from parity.capture import run as runner
-from parity.capture.candidate import Candidate
+from parity.capture.envelope import RUNS, Perturbed
 from parity.capture.force import Forcer
+from parity.capture.force_sampled import SampledForcer
 from parity.capture.job import Job
 from parity.capture.source import Source
 from parity.capture.store import Store
 from parity.errors import CaptureFailed
 from parity.measured import Forced, write_forced
-from parity.trace import Trace
+from parity.trace import Trace, loss_curve
 
 PROBES = 2
 """Passes with moved values."""
@@ -41,14 +43,18 @@ def run_forced(job: Job, frameworks: Any) -> int:
     reference, trace = Trace(job.reference), Trace(job.candidate)
     mapping = msgspec.convert({k: v for k, v in (trace.meta.mapping or {}).items() if k in ("pairs", "nodes")}, Mapping)
     candidate = Candidate(trace, reference, mapping)
-    store = Store(Path(job.output))
+    store = Store(Path(job.output), job.limit)
     forced = Forced(steps=job.steps)
     base = "float64"
     passes = ["float64", "float32", *["probe"] * PROBES]
     while passes:
         kind = passes.pop(0)
         start = time.perf_counter()
-        session = Forcer(Source(Path(job.script)), job.steps, reference, candidate, kind, base, store)
+        source = Source(Path(job.script))
+        session = (Forcer if job.sampled is None else SampledForcer)(
+            source, job.steps, reference, candidate, kind, base, store
+        )
+        session.sampled = None if job.sampled is None else frozenset(job.sampled)
         session.inference = reference.meta.inference
         frameworks.follow(session)
         with runner.silence():
@@ -81,11 +87,33 @@ def run_forced(job: Job, frameworks: Any) -> int:
         forced.timings[key] = time.perf_counter() - start
         runner._HELD.clear()
         gc.collect()
+    if job.sampled is not None:
+        forced.curves = _curves(job, frameworks, reference, forced)
     forced.measured = store.records()
+    forced.scale = {str(step): factor for step, factor in store.scales.items()}
     _accumulated(forced, reference, candidate)
     store.close()
     write_forced(Path(job.output), forced)
     return 0
+
+
+def _curves(job: Job, frameworks: Any, reference: Trace, forced: Forced) -> list[list[float]]:
+    """Losses of the reference with moved weights; later runs need not go further than earlier ones could."""
+    losses = loss_curve(reference)
+    curves: list[list[float]] = []
+    steps = job.steps
+    for number in range(RUNS):
+        start = time.perf_counter()
+        session = Perturbed(Source(Path(job.script)), steps, losses, number)
+        frameworks.follow(session)
+        with runner.silence():
+            runner.run_script(Path(job.script), job.args, frameworks.seeders())
+        curves.append(session.found)
+        steps = min(steps, len(session.found))
+        forced.timings[f"moved {number}"] = time.perf_counter() - start
+        runner._HELD.clear()
+        gc.collect()
+    return curves
 
 
 def _accumulated(forced: Forced, reference: Trace, candidate: Candidate) -> None:

@@ -13,7 +13,11 @@ class Job(msgspec.Struct):
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
     `data_batches` limits how many batches of each loader are read alone after a recorded run, which `timeout`
     (seconds for the whole process) ends as well.
-    `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
+    `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
+    `limit` is how many bytes the output may take; `pins` are pairs of layers that the user has fixed;
+    `summary` leaves the values of tensors out that no other run needs.
+    `sampled` are the steps that are followed closely, None for all; with them, a `force` job also runs the reference
+    with moved weights.
     """
 
     kind: str
@@ -27,3 +31,8 @@ class Job(msgspec.Struct):
     data_batches: int = 200
     timeout: float = 600.0
     inputs: bool = False
+    noise: bool = False
+    limit: int | None = None
+    summary: bool = False
+    pins: list[tuple[str, str]] = []
+    sampled: list[int] | None = None

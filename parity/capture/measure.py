@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import Candidate, idle_passes
 from parity.align.parameters import to_reference
 from parity.align.values import Index, Sketch, lay, layout, rms, tame
-from parity.capture.candidate import Candidate, idle_passes
 from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.capture.store import Key, Store
@@ -92,9 +92,9 @@ class Measuring(Session):
         self._n: dict[int, int] = {}
         self._rough: set[int] = set()
         self._slack: dict[int, float] = {}
-        self._tanh: set[int] = set()
+        self._inexact_ops: dict[int, float] = {}
         self._back: dict[int, int] = {}
-        self._back_tanh: set[int] = set()
+        self._back_inexact: dict[int, float] = {}
         self._back_rough: set[int] = set()
         self._used: set[int] = set()
         self._consumed: set[int] = set()
@@ -109,11 +109,12 @@ class Measuring(Session):
         self._undo: list[Any] = []
         self._optimizers_seen = 0
         self._touched: set[str] = set()
+        self.unknown: set[str] = set()
 
     @property
-    def listening(self) -> bool:
+    def following(self) -> bool:
         """Not within a forward pass that no gradient comes back to: the candidate's have no place either."""
-        return self._before_idle is None and super().listening
+        return self._before_idle is None and super().following
 
     def _moved(self, values: np.ndarray, unit: float) -> np.ndarray:
         if self.kind != "probe" or values.dtype.kind != "f":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,13 @@ from parity.model import (
     ParameterInfo,
     RandomEvent,
     SourceEvent,
+    StateEvent,
     TensorRef,
 )
 from parity.trace import TraceWriter
 
 PLANNED = 2000
-"""Steps after the captured ones for which learning rates are noted."""
+"""Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
 
 _LOADERS = 64
@@ -59,6 +61,7 @@ class Recorder(Session):
         self.writer = writer
         self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
+        self.initial = 0
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
@@ -85,7 +88,8 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            ref = self.store(tensor)
+            with self.writer.needed() if origin is not None else nullcontext():
+                ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
             self._keep.append(tensor)
             self._refs[tag] = ref
@@ -118,7 +122,8 @@ class Recorder(Session):
         length, batches = self.facts.get("batches_per_epoch"), self._batches
         epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
         for index, optimizer in enumerate(self.optimizers):
-            for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
+            steps = max(100, PLANNED // max(1, len(self.adapter.optimizer_groups(optimizer))))
+            for plan in self.adapter.planned_rates(optimizer, self.step, steps, epoch):
                 made = plan.made
                 arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
                 name = self._optimizer_names.get(index, "optimizer")
@@ -155,15 +160,17 @@ class Recorder(Session):
 
     def _on_model(self) -> None:
         self.busy = True
-        for held in self.held:
-            shape = tuple(self.adapter.read(held.tensor)[0].shape)
-            info = ParameterInfo(
-                held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
-            )
-            info.ref = info.own = self.store(held.tensor)
-            info.dtype = info.ref.dtype
-            self.parameters.append(info)
-        record_initials(self.adapter, self.held, self.writer)
+        with self.writer.needed():
+            for held in self.held:
+                shape = tuple(self.adapter.read(held.tensor)[0].shape)
+                info = ParameterInfo(
+                    held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
+                )
+                info.ref = info.own = self.store(held.tensor)
+                info.dtype = info.ref.dtype
+                self.parameters.append(info)
+            record_initials(self.adapter, self.held, self.writer)
+        self.initial = self.writer.written
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:
@@ -191,6 +198,8 @@ class Recorder(Session):
         return known
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self.light and not any(frame.layer is root for root in self.roots):
+            return args, kwargs
         self.busy = True
         origin = f"argument of {frame.path or 'the model'}"
         inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]
@@ -202,9 +211,15 @@ class Recorder(Session):
         return args, kwargs
 
     def _on_leave(self, frame: Frame, output: Any) -> Any:
+        if frame.data is None:
+            return output
         self.busy = True
         event: CallEvent = frame.data
         event.end = next(self._ids)
+        if self.light:
+            self.writer.event(event)
+            self.busy = False
+            return output
         for name, tensor in self._tensors(output):
             item = self.item(name, tensor, f"made in {frame.path or 'the model'}")
             event.outputs.append(item)
@@ -257,7 +272,8 @@ class Recorder(Session):
                 self.facts.setdefault("batches_per_epoch", length)
             number = self._loader(loader)
             self.used_loaders.add(number)
-            items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
+            with self.writer.needed():
+                items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
             name = self._loaders[number].name or type(loader).__name__
             self.writer.event(BatchEvent(self.step, self._batches, name, items, number, position))
             self._batches += 1
@@ -294,7 +310,9 @@ class Recorder(Session):
         values, dtype = self.adapter.read(drawn)
         if kind == "mask":
             values, dtype = values.astype(np.uint8), "uint8"
-        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, self.writer.put(values, dtype)))
+        with self.writer.needed():
+            ref = self.writer.put(values, dtype)
+        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, ref))
         self._randoms += 1
         self.busy = busy
         return drawn
@@ -306,7 +324,7 @@ class Recorder(Session):
         file, line = self.source.here()
         item = self.item("", loss, "loss")
         self.writer.event(LossEvent(self.step, self.backwards, item.vid, item.ref, file, line))
-        self._stash = self._present()
+        self._stash = {} if self.light else self._present()
         self.busy = False
 
     def _present(self) -> dict[int, np.ndarray]:
@@ -315,6 +333,8 @@ class Recorder(Session):
         return {id(t): self.adapter.read(g)[0] for t, g in zip(tensors, found, strict=True) if g is not None}
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
+        if self.light:
+            return
         self.busy = True
         stash = self._stash
         for held in self.held:
@@ -341,7 +361,7 @@ class Recorder(Session):
         given, before = {}, {}
         for parameter, gradient in zip(parameters, gradients, strict=False):
             name = self.parameter_name(parameter)
-            if name is not None:
+            if name is not None and not self.light:
                 before[name] = self.store(parameter)
                 if gradient is not None:
                     given[name] = self.store(gradient)
@@ -354,12 +374,12 @@ class Recorder(Session):
     def _on_updated(self, optimizer: Any) -> None:
         self.busy = True
         given, before, groups, file, line = self._pending
-        state = self.adapter.optimizer_state(optimizer)
+        state = {} if self.light else self.adapter.optimizer_state(optimizer)
         after: dict[str, TensorRef] = {}
         states: dict[str, dict[str, TensorRef]] = {}
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter)
-            if name is not None:
+            if name is not None and not self.light:
                 after[name] = self.store(parameter)
                 states[name] = {key: self.store(t) for key, t in state.get(id(parameter), {}).items()}
         index = next(i for i, known in enumerate(self.optimizers) if known is optimizer)
@@ -383,7 +403,7 @@ class Recorder(Session):
 
     def _on_step_end(self) -> None:
         self.busy = True
-        buffers = {h.names[0]: self.store(h.tensor) for h in self.held if h.buffer}
+        buffers = {h.names[0]: self.store(h.tensor) for h in self.held if h.buffer and not self.light}
         if buffers:
             self.writer.event(BufferEvent(self.step, buffers))
         self._refs.clear()
@@ -391,7 +411,21 @@ class Recorder(Session):
         self._randoms = 0
         self._describe_unused()
         self.busy = False
-        self.save_layers()
+        if not self.light:
+            self.save_layers()
+
+    def _on_resume(self) -> None:
+        self.busy = True
+        values = {h.names[0]: self.store(h.tensor) for h in self.held}
+        states = []
+        for optimizer in self.optimizers:
+            held = self.adapter.optimizer_state(optimizer)
+            named = [
+                (self.parameter_name(p), held.get(id(p), {})) for p in self.adapter.optimizer_parameters(optimizer)
+            ]
+            states.append({n: {key: self.store(t) for key, t in own.items()} for n, own in named if n is not None})
+        self.writer.event(StateEvent(self.step, values, states))
+        self.busy = False
 
     def _on_step_done(self) -> None:
         if self.on_step is not None:

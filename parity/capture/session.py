@@ -37,6 +37,10 @@ class Session:
         steps: How many training steps to follow before the script is stopped.
         stop: Whether to stop the script then.
         inference: Whether a step is a call of the model that nothing is learned from; None to find out.
+
+    Attributes:
+        sampled: The steps that are followed closely; of the others only what enters the model, what is drawn, the loss
+            and the optimizers' settings. None for all.
     """
 
     initials = False
@@ -47,6 +51,7 @@ class Session:
         self.steps = steps
         self.stop = stop
         self.inference = inference
+        self.sampled: frozenset[int] | None = None
         self.mistaken = False
         self.differentiated = False
         self.adapter: Adapter = None  # type: ignore[assignment]  # bound by the first optimizer or layer call
@@ -110,6 +115,8 @@ class Session:
             return self._begins_inference(layer)
         if self.inference:
             return True
+        if self.light and self.stack and not any(layer is root for root in self.roots):
+            return False
         return bool(self.optimizers) and (bool(self.stack) or self.adapter.recording(layer))
 
     def enter(
@@ -139,9 +146,19 @@ class Session:
             self.stack.pop()
 
     @property
+    def following(self) -> bool:
+        """Whether functional ops belong to a step now."""
+        return self._ready and not (self.busy or self.finished or self.in_backward)
+
+    @property
+    def light(self) -> bool:
+        """Whether the present step is one of those that are not followed closely."""
+        return self.sampled is not None and self.step not in self.sampled
+
+    @property
     def listening(self) -> bool:
         """Whether functional ops are wanted now."""
-        return self._ready and not (self.busy or self.finished or self.in_backward)
+        return self.following and not self.light
 
     def op(
         self,
@@ -264,8 +281,12 @@ class Session:
         self.adapter.forget_tags()
         self._name_parameters()
         self.backwards = 0
+        light = self.light
         self.step += 1
-        self._on_step_done()
+        if light and not self.light and self.step < self.steps:
+            self._on_resume()
+        if not light:
+            self._on_step_done()
 
     # The model and its names ----------------------------------------------------------------------------------
 
@@ -372,6 +393,9 @@ class Session:
         return gradients
 
     def _on_updated(self, optimizer: Any) -> None: ...
+
+    def _on_resume(self) -> None:
+        """A step begins that is followed closely, after others that were not."""
 
     def _on_step_end(self) -> None: ...
 

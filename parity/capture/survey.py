@@ -207,6 +207,12 @@ class _Survey:
         spent = time.perf_counter() - start
         self.writer.event(EpochEvent(self.number, self.count, self.samples, complete, why, spent, statistics))
 
+    def _keeps(self, size: int) -> bool:
+        """Whether a batch of so many bytes is kept whole: there is room, and tensors are stored at all."""
+        limit = self.writer.limit
+        room = limit is None or self.writer.written + size < limit / 2
+        return self.writer.keeping and room and self.kept + size <= KEPT_BYTES
+
     def _add(self, batch: list[Array]) -> None:
         columns = []
         size = sum(values.nbytes for _, values, _ in batch)
@@ -215,8 +221,10 @@ class _Survey:
             self.samples += len(rows) if index == 0 else 0
             wide = widen(rows, dtype)
             self.tallies.setdefault(name, _Tally(name)).add(wide)
-            whole = self.writer.put(values, dtype) if self.kept + size <= KEPT_BYTES else None
-            columns.append(Column(name, dtype, values.shape, digests(rows), self.writer.put(sketch(wide)), whole))
+            whole = self.writer.put(values, dtype) if self._keeps(size) else None
+            with self.writer.needed():
+                marks = self.writer.put(sketch(wide))
+            columns.append(Column(name, dtype, values.shape, digests(rows), marks, whole))
         self.kept += size
         self.writer.event(LoadedEvent(self.number, self.count, columns))
         self.count += 1

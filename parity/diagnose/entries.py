@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.data.difference import agree
-from parity.diagnose.loaders import Loader, same_values
+from parity.diagnose.loaders import LOOKED_AT, Loader, same_values
 from parity.document import Place
 from parity.model import CallEvent, EnteredEvent, OpEvent, TensorRef
 from parity.trace import Trace
@@ -96,6 +96,8 @@ class Entries:
             if e.same or e.given is None or not e.own.shape or not e.given.shape:
                 continue
             key = (e.given.shape[1:], e.own.shape[1:], e.given.dtype[0], e.own.dtype[0])
+            if sum(r.size for r, _ in groups.get(key, [])) > LOOKED_AT:
+                continue
             groups.setdefault(key, []).append((self.reference.array(e.given), self.candidate.array(e.own)))
         return [
             (np.concatenate([r for r, _ in pairs]), np.concatenate([c for _, c in pairs])) for pairs in groups.values()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from parity.compare.faults import Judged
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.diagnose.names import Names
+from parity.diagnose.names import at as _at
+from parity.diagnose.names import numbers as _numbers
+from parity.diagnose.names import shape_of as _shape
+from parity.diagnose.optimizer import optimizer_findings
 from parity.diagnose.structure import lone_parameters, untied
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp, Measured
-from parity.model import OpEvent, OptimizerEvent
+from parity.model import OpEvent
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
 _FORWARD = ("input", "output", "root", "loss")
 
 
-def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[Finding]:
+def findings_of(
+    judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace, behind: dict[int, set[str]] | None = None
+) -> list[Finding]:
     """All findings of a forced run.
 
     Args:
@@ -25,7 +29,9 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
         forced: The forced run.
         reference: The reference's trace.
         candidate: The candidate's trace.
+        behind: Takes for findings, by `id`, the library layers of the reference that a diverging gradient came through.
     """
+    behind = {} if behind is None else behind
     flow = Flow(forced, candidate)
     mine, theirs = Names(reference), Names(candidate)
     found: dict[object, Finding] = {}
@@ -45,9 +51,12 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
             key, finding = _backward(item, flow, mine, theirs)
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
+            if item.record.kind == "gradient" and found.get(key) is finding:
+                passed = flow.ahead(_forced_tag(item, flow))
+                behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
-    findings += _optimizer(judged, reference, candidate)
+    findings += optimizer_findings(judged, reference, candidate)
     findings += _buffers(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
 
@@ -65,27 +74,6 @@ def _same_place(finding: Finding, other: Finding) -> bool:
 def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
     if key not in found:
         found[key] = finding
-
-
-def _at(place: Place) -> str:
-    return (
-        f"{place.path or 'the model'} ({place.file}:{place.line})" if place.file else place.path or "the training loop"
-    )
-
-
-def _numbers(item: Judged) -> str:
-    if item.record.mismatch == "shape":
-        return f"shape {_shape(item.record.candidate_shape)} where the reference has {_shape(item.record.shape)}"
-    if item.record.mismatch == "stopped":
-        return "no gradient comes back, where the reference has one"
-    if item.record.mismatch == "nonfinite":
-        return "NaN or Inf at other places than in the reference"
-    error, noise = item.relative
-    return f"{error:.1e} where rounding explains {noise:.1e}"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "[" + ", ".join(map(str, shape)) + "]"
 
 
 def _finding(
@@ -278,74 +266,6 @@ def _stopped(
     finding.cause = Cause(text, 0.9, finding.message)
     finding.message = f"{finding.message}; {text}"
     return ("stopped", finding.op, record.path), finding
-
-
-def _optimizer(judged: list[Judged], reference: Trace, candidate: Trace) -> list[Finding]:
-    found = []
-    missing = {i.record.path for i in judged if i.record.mismatch == "missing"}
-    lines = {(e.step, e.index): e for e in reference.of(OptimizerEvent)}
-    others = {(e.step, e.index): e for e in candidate.of(OptimizerEvent)}
-    seen: set[object] = set()
-    for kind in ("given", "parameter"):
-        groups: dict[tuple[int, int], list[Judged]] = defaultdict(list)
-        for item in judged:
-            if item.flagged and item.record.kind == kind and item.record.path not in missing:
-                groups[(item.record.step, item.record.call)].append(item)
-        for (step, call), items in sorted(groups.items()):
-            mild = kind == "parameter" and all(_adam_epsilon(i) for i in items)
-            key = (kind, call, mild)
-            if key in seen or (kind, call, False) in seen:
-                continue
-            seen.add(key)
-            mine, theirs = lines.get((step, call)), others.get((step, call))
-            worst = max(items, key=lambda i: i.ratio)
-            r = Place(mine.name if mine else "optimizer", mine.file if mine else None, mine.line if mine else None)
-            c = Place(
-                theirs.name if theirs else "optimizer", theirs.file if theirs else None, theirs.line if theirs else None
-            )
-            names = [i.record.path for i in items]
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            total = len([j for j in judged if j.record.kind == kind and (j.record.step, j.record.call) == (step, call)])
-            if kind == "given":
-                what = f"the gradients that {_at(c)} is given differ from those of {_at(r)}"
-                factor = worst.record.factor
-                cause = (
-                    "what happens to gradients between backward and the optimizer (clipping, unscaling, accumulation) "
-                    f"differs: factor {factor:.6g}"
-                    if factor
-                    else "gradients are processed differently"
-                )
-            else:
-                what = f"the update by {_at(c)} differs from that by {_at(r)} for the same gradients and state"
-                cause = f"the updates' sizes are {_sizes(worst)}"
-            message = f"{what}, optimizer, step {step}: {len(items)} of {total} parameters ({shown}), {_numbers(worst)}"
-            finding = _finding(worst, "optimizer", None, r, c, message)
-            finding.cause = Cause(cause, 0.3)
-            if mild:
-                finding.kind, finding.severity = "adam-epsilon", "warning"
-                finding.message = (
-                    f"{_at(c)} adds epsilon before the bias correction, {_at(r)} after it: {_numbers(worst)} at step "
-                    f"{step}; the effect fades with the steps"
-                )
-                finding.cause = Cause(
-                    "the place of epsilon in Adam", 0.95, "the update equals the one with epsilon inside"
-                )
-            found.append(finding)
-    return found
-
-
-def _sizes(item: Judged) -> str:
-    sizes = item.record.detail.split()
-    return (
-        f"{sizes[0]} in the reference and {sizes[1]} in the candidate (RMS, {item.record.path})"
-        if len(sizes) == 2
-        else "not known"
-    )
-
-
-def _adam_epsilon(item: Judged) -> bool:
-    other = item.record.alternatives.get("adam-epsilon")
-    return other is not None and other <= max(FACTOR * item.floor, 0.05 * item.record.error)
 
 
 def _buffers(judged: list[Judged], findings: list[Finding], mine: Names, theirs: Names) -> list[Finding]:

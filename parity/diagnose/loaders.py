@@ -11,6 +11,9 @@ from parity.model import BatchEvent, Column, EpochEvent, Item, LoadedEvent, Load
 from parity.samples import MARKS
 from parity.trace import Trace
 
+LOOKED_AT = 2**24
+"""Elements of a column that are compared one by one; of a longer run those of the first steps."""
+
 
 class Loader(NamedTuple):
     """One data loader of one side."""

@@ -1,7 +1,10 @@
-"""Where a script's layers were constructed, by their paths."""
+"""How places, names and numbers are said: where a script's layers were constructed, by their paths."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+
+from parity.compare.faults import Judged
 from parity.document import Place
 from parity.model import LayerInfo
 from parity.trace import Trace
@@ -39,3 +42,37 @@ class Names:
         """Whether it is a layer of the framework's own without layers inside."""
         layer = self.layers.get(path)
         return layer is not None and layer.framework and not layer.children
+
+
+def at(place: Place) -> str:
+    """A place in words: path, file and line."""
+    return (
+        f"{place.path or 'the model'} ({place.file}:{place.line})" if place.file else place.path or "the training loop"
+    )
+
+
+def shape_of(shape: tuple[int, ...]) -> str:
+    """A shape in words."""
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def numbers(item: Judged) -> str:
+    """How much a measured place differs, in words."""
+    if item.record.mismatch == "shape":
+        return f"shape {shape_of(item.record.candidate_shape)} where the reference has {shape_of(item.record.shape)}"
+    if item.record.mismatch == "stopped":
+        return "no gradient comes back, where the reference has one"
+    if item.record.mismatch == "nonfinite":
+        return "NaN or Inf at other places than in the reference"
+    error, noise = item.relative
+    return f"{error:.1e} where rounding explains {noise:.1e}"
+
+
+def patterns(names: list[str]) -> str:
+    """Parameters in words: by name where they are few, else by the last part of their names."""
+    if len(names) <= 4:
+        return ", ".join(names)
+    roles: dict[str, int] = defaultdict(int)
+    for name in names:
+        roles[name.rpartition(".")[2]] += 1
+    return ", ".join(f"*.{role}" for role, _ in sorted(roles.items(), key=lambda pair: -pair[1])[:4])

@@ -23,8 +23,9 @@ from parity.capture.frameworks import mindspore_data as datasets
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
-from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
+from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
+from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
@@ -38,7 +39,7 @@ class MindSporeAdapter:
     """Instruments MindSpore in this process. Everything runs in PyNative mode on the CPU."""
 
     name = "mindspore"
-    versions = ">=2.9,<2.11"
+    versions = SUPPORTED["mindspore"][0]
 
     def __init__(self) -> None:
         self.session: Any = None
@@ -291,6 +292,8 @@ class MindSporeAdapter:
         self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
         for name in NUMPY:
             self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        for name in OPS:
+            self._replace(ops, name, fills.ops(getattr(ops, name)))
         load = mindspore.load_param_into_net
 
         @functools.wraps(load)
@@ -318,7 +321,7 @@ class MindSporeAdapter:
     def dispatched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What the dispatch mode calls for every op."""
         session = self.session
-        if not session.listening:
+        if not session.following:
             return func(*args)
         name = str(func.name)
         if name in DRAWS:
@@ -330,7 +333,7 @@ class MindSporeAdapter:
                 result = (new, *result[1:]) if isinstance(result, tuple) else new
         else:
             result = func(*args)
-        found = [t for _, t in tensors_in(result, self.is_tensor)]
+        found = [] if session.light else [t for _, t in tensors_in(result, self.is_tensor)]
         if not found or name.endswith("Grad"):
             return result
         inputs = [t for _, t in tensors_in(list(args), self.is_tensor)]

@@ -17,8 +17,8 @@ from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
-from parity.capture.frameworks.torch_eager import wrap_eager
-from parity.capture.frameworks.torch_initial import Provenance, drawing
+from parity.capture.frameworks.torch_eager import closed, wrap_eager
+from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -27,6 +27,7 @@ from parity.capture.frameworks.torch_ops import (
     random_call,
     reduction_of,
 )  # fmt: skip
+from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
 
 _BITS = {torch.bfloat16: "bfloat16"}
@@ -36,7 +37,7 @@ class TorchAdapter:
     """Instruments PyTorch in this process."""
 
     name = "torch"
-    versions = ">=2.4,<3"
+    versions = SUPPORTED["torch"][0]
 
     def __init__(self) -> None:
         self.session: Any = None
@@ -140,7 +141,8 @@ class TorchAdapter:
             self.session.optimizer_made(self, this)
             self.push_mode()
 
-        def before(this: Any, args: Any, kwargs: Any) -> None:
+        def before(this: Any, args: Any, kwargs: Any) -> Any:
+            args, kwargs = closed(this, args, kwargs)
             parameters = self.optimizer_parameters(this)
             given = [p.grad for p in parameters]
             new = self.session.optimizer_begins(this, given)
@@ -148,6 +150,7 @@ class TorchAdapter:
                 if gradient is not old:
                     parameter.grad = gradient
             self.session.busy = True
+            return args, kwargs
 
         def after(this: Any, args: Any, kwargs: Any) -> None:
             self.session.busy = False
@@ -181,9 +184,17 @@ class TorchAdapter:
         """Follows random numbers into the parameters, until the first step."""
         if not self.session.initials:
             return
-        provenance = self._provenance = Provenance(self.session.source.here)
+        provenance = self._provenance = Provenance(self.session.source.here, self._note)
         provenance.start()
         load = torch.nn.Module.load_state_dict
+        deepcopy = torch.Tensor.__deepcopy__
+
+        @functools.wraps(deepcopy)
+        def wrapped_copy(tensor: Any, memo: Any) -> Any:
+            result = deepcopy(tensor, memo)
+            if type(tensor) is torch.Tensor:
+                provenance.copied(tensor, result)
+            return result
 
         @functools.wraps(load)
         def wrapped(layer: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
@@ -193,6 +204,9 @@ class TorchAdapter:
             return result
 
         self._replace(torch.nn.Module, "load_state_dict", wrapped)
+        self._replace(torch.Tensor, "__deepcopy__", wrapped_copy)
+        for name in WHOLE:
+            self._replace(torch.nn.init, name, provenance.filling(getattr(torch.nn.init, name)))
 
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
@@ -201,12 +215,16 @@ class TorchAdapter:
             if name in vars(functional):
                 self._replace(functional, name, lambda *_: False)
 
+    def _note(self, text: str) -> None:
+        if text not in self.session.notes:
+            self.session.notes.append(text)
+
     # Ops ------------------------------------------------------------------------------------------------------
 
     def function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function mode calls for every op."""
         session = self.session
-        if not session.listening or func in IGNORED:
+        if not session.following or func in IGNORED:
             return func(*args, **kwargs)
         name = name_of(func)
         if name.startswith("__get") or name.startswith("__set__"):
@@ -216,6 +234,8 @@ class TorchAdapter:
         first = self.tag(args[0]) if inplace and args and torch.is_tensor(args[0]) else None
         drawn = random_call(name, func, args, kwargs, self)
         result = drawn if drawn is not None else func(*args, **kwargs)
+        if session.light:
+            return result
         if not (torch.is_tensor(result) or isinstance(result, (tuple, list))):
             return result
         inputs = [t for _, t in tensors_in([*args, kwargs] if kwargs else list(args), torch.is_tensor)]

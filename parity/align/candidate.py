@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.align.nodes import kind_of
 from parity.align.parameters import Mapping, by_root, pair_roots
-from parity.align.values import Index, Sketch, distance, lay, layout, rms
+from parity.align.values import Index, Sketch, distance, lay, layout
 from parity.measured import Measured
 from parity.model import (
     BufferEvent,
@@ -112,6 +112,8 @@ class Candidate:
                 if len(call.outputs) == 1 and call.outputs[0].vid not in read:
                     self._by_output[(call.step, call.outputs[0].ref.digest)].append(call)
         self._all_types = {layer.path: layer.type for layer in trace.layers}
+        self._reference = reference
+        self._treatments: dict[tuple[bool, int], float | None] = {}
         self._units: dict[int, float] = {}
         for op in trace.of(OpEvent):
             if op.parent is not None:
@@ -288,19 +290,37 @@ class Candidate:
         return any(known == step for known, _, _ in self.gradients)
 
     def scales_loss(self, step: int, scale: float) -> bool:
-        """Whether a loss that is `scale` times too large was scaled on purpose: the script made a loss scaler, or what
-        the optimizer was given is divided by the scale again.
+        """Whether a loss that is `scale` times the reference's was scaled on purpose: the script made a loss scaler, or
+        one side multiplies the gradients of the step's backward passes so that both optimizers are given the same.
         """
-        if self.trace.meta.environment.get("loss_scale"):
+        if scale > 1.5 and self.trace.meta.environment.get("loss_scale"):
             return True
-        raw = self.backward.get((step, 0), {})
-        for event in self.optimizers.get(step, []):
-            for name, ref in event.given.items():
-                if name in raw:
-                    before, after = rms(self.array(raw[name])), rms(self.array(ref))
-                    if before > 0 and after > 0:
-                        return abs(before / after / scale - 1) < 0.05
-        return False
+        mine, theirs = self._treatment(self._reference, step), self._treatment(self.trace, step)
+        if mine is None or theirs is None or abs(theirs * scale / mine - 1) > 0.02:
+            return False
+        if abs(mine - 1) < 0.01 or abs(theirs - 1) < 0.01:
+            return True
+        if any(abs(own_scale(call) / scale - 1) < 0.01 for call in self.optimizers.get(step, [])):
+            return True
+        return _multiplies(self.trace, step, 1 / scale) or _multiplies(self._reference, step, scale)
+
+    def _treatment(self, trace: Trace, step: int) -> float | None:
+        """What the optimizers of a step are given, as a multiple of what its backward passes made (by norm)."""
+        key = (trace is self.trace, step)
+        if key not in self._treatments:
+            made: dict[str, np.ndarray] = {}
+            for event in trace.of(ParameterGradEvent, step):
+                values = np.asarray(trace.array(event.ref), np.float64)
+                made[event.name] = made[event.name] + values if event.name in made else values
+            before = after = 0.0
+            for call in trace.of(OptimizerEvent, step):
+                own = own_scale(call)
+                for name, ref in call.given.items():
+                    if name in made:
+                        before += float(np.sum(made[name] ** 2))
+                        after += float(np.sum((np.asarray(trace.array(ref), np.float64) / own) ** 2))
+            self._treatments[key] = (after / before) ** 0.5 if before > 0 and np.isfinite(before) else None
+        return self._treatments[key]
 
     def accumulated(self, reference: Trace, record: Measured) -> float | None:
         """How far this output is from the reference's own run."""
@@ -318,6 +338,29 @@ class Candidate:
         expected = reference.array(item.ref)
         how = layout(value.array, expected)
         return None if how is None else distance(lay(value.array, how), expected)
+
+
+def own_scale(call: OptimizerEvent) -> float:
+    """The loss scale that an optimizer divides its gradients by itself."""
+    return float(call.groups[0].get("loss_scale") or 1.0) if call.groups else 1.0
+
+
+def _multiplies(trace: Trace, step: int, factor: float) -> bool:
+    """Whether some op of a step makes `factor` times the gradient of one backward pass, or of all together."""
+    made: dict[str, list[np.ndarray]] = defaultdict(list)
+    for event in trace.of(ParameterGradEvent, step):
+        made[event.name].append(np.asarray(trace.array(event.ref), np.float64).reshape(-1))
+    if not made:
+        return False
+    passes = max(made.values(), key=lambda arrays: float(arrays[0] @ arrays[0]))
+    wanted = [factor * values for values in (np.sum(passes, axis=0), *passes)]
+    for op in trace.of(OpEvent, step):
+        for item in op.outputs:
+            if item.ref.size == passes[0].size and "float" in item.ref.dtype:
+                values = np.asarray(trace.array(item.ref), np.float64).reshape(-1)
+                if any(distance(values, other) < 1e-4 for other in wanted):
+                    return True
+    return False
 
 
 def idle_passes(trace: Trace) -> dict[int, list[tuple[int, CallEvent]]]:

@@ -1,0 +1,190 @@
+"""What each side does to gradients between the backward pass and the optimizer, read from its own records."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.compare.faults import Judged
+from parity.diagnose.recorded import Calls
+from parity.document import Cause
+from parity.model import OptimizerEvent, ParameterGradEvent
+from parity.trace import Trace
+
+_SAME = 1e-4
+"""Relative distance under which two factors or norms are one."""
+
+
+class Treated(NamedTuple):
+    """What was done to the gradients of one optimizer call.
+
+    Attributes:
+        factors: By parameter, the given gradient as a multiple of the one that backward passes made.
+        straight: Whether each is such a multiple.
+        before: The global norm of what backward passes made.
+        after: That of what the optimizer was given.
+        largest: The largest magnitude that was given.
+        norms: By parameter, the norm of what was given.
+        passes: Backward passes since the last call.
+        lone: The given gradient is a multiple of what the last backward pass alone made.
+    """
+
+    factors: dict[str, float]
+    straight: bool
+    before: float
+    after: float
+    largest: float
+    norms: dict[str, float]
+    passes: int
+    lone: bool
+
+    @property
+    def factor(self) -> float | None:
+        """The one multiple of all gradients, None where there is none."""
+        values = list(self.factors.values())
+        if not values or not self.straight or max(values) - min(values) > _SAME * max(map(abs, values)):
+            return None
+        return float(np.median(values))
+
+
+def treated(trace: Trace, event: OptimizerEvent) -> Treated:
+    """Holds what an optimizer call was given against what the backward passes of its step made."""
+    raw: dict[str, np.ndarray] = {}
+    last: dict[str, np.ndarray] = {}
+    passes = set()
+    for made in trace.of(ParameterGradEvent, event.step):
+        if made.name in event.given:
+            values = np.asarray(trace.array(made.ref), np.float64).reshape(-1)
+            raw[made.name] = raw[made.name] + values if made.name in raw else values
+            last[made.name] = values
+            passes.add(made.backward)
+    scale = float(event.groups[0].get("loss_scale") or 1.0) if event.groups else 1.0
+    factors, norms, squares = {}, {}, [0.0, 0.0]
+    straight = lone = True
+    largest = 0.0
+    for name, before in raw.items():
+        after = np.asarray(trace.array(event.given[name]), np.float64).reshape(-1) / scale
+        square = float(before @ before)
+        squares[0] += square
+        squares[1] += float(after @ after)
+        norms[name] = float(np.sqrt(after @ after))
+        largest = max(largest, float(np.abs(after).max(initial=0.0)))
+        if square > 0 and np.isfinite(square):
+            factors[name] = float(after @ before) / square
+            straight &= (
+                float(np.abs(after - factors[name] * before).max()) <= _SAME * float(np.abs(after).max()) + 1e-30
+            )
+        lone &= bool(np.allclose(after, last[name], rtol=1e-5, atol=0.0))
+    return Treated(
+        factors, straight, squares[0] ** 0.5, squares[1] ** 0.5, largest, norms, len(passes), lone and len(passes) > 1
+    )
+
+
+def processing_cause(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace) -> tuple[str, Cause]:
+    """Why an optimizer is given other gradients than the reference's code makes of the same backward passes.
+
+    Args:
+        items: The flagged gradients of one step.
+        calls: The optimizer's calls.
+        reference: The reference's trace.
+        candidate: The candidate's trace.
+
+    Returns:
+        The finding's slug, and its cause.
+    """
+    steps = [k for k, event in enumerate(calls.candidate) if event.step == items[0].record.step][:1] or [0]
+    at = steps[0]
+    mine = [treated(reference, event) for event in calls.reference]
+    theirs = [treated(candidate, event) for event in calls.candidate]
+    r, c = mine[at], theirs[at]
+    if c.lone and not r.lone:
+        text = f"the optimizer is given the gradients of the last of {c.passes} backward passes, not their sum"
+        return "accumulation", Cause(text, 0.9)
+    clip = {side: clipping(each) for side, each in (("reference", mine), ("candidate", theirs))}
+    factors = [j.record.factor for j in items if j.record.factor]
+    ratio = float(np.median(factors)) if factors else None
+    even = ratio is not None and max(factors) - min(factors) <= 1e-3 * max(map(abs, factors))
+    scaled = candidate.meta.environment.get("loss_scale")
+    if not _alike(clip["reference"], clip["candidate"]):
+        return _clipping(clip["reference"], clip["candidate"], r, c)
+    if not even or ratio is None:
+        return "unexplained", Cause(
+            "gradients are processed differently between the backward pass and the optimizer (clipping, unscaling, "
+            "accumulation)", 0.3,
+        )  # fmt: skip
+    times = f"factor {ratio:.6g}"
+    power = ratio > 1 and abs(np.log2(ratio) - round(np.log2(ratio))) < 1e-3
+    passes = max(r.passes, c.passes)
+    if passes > 1 and min(abs(ratio / passes - 1), abs(ratio * passes - 1)) < 1e-3:
+        how = ("summed", "averaged") if ratio > 1 else ("averaged", "summed")
+        text = f"the gradients of {passes} backward passes are {how[0]}, where the reference's are {how[1]}: {times}"
+        return "accumulation", Cause(text, 0.9)
+    if power and (scaled or ratio >= 8):
+        text = f"the loss scale is not undone: the gradients are not unscaled before the optimizer, {times}"
+        return "loss-scale", Cause(text, 0.9 if scaled else 0.6)
+    text = f"what happens to gradients between backward and the optimizer differs: {times}"
+    return "gradient-scale", Cause(text, 0.5, _said(r, c))
+
+
+class Clip(NamedTuple):
+    """How gradients are clipped: by `global norm`, each by its own `norm`, or by `value`; and to what."""
+
+    how: str
+    most: float
+
+
+def _alike(a: Clip | None, b: Clip | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.how == b.how and abs(a.most - b.most) <= 1e-3 * max(a.most, b.most)
+
+
+def clipping(steps: list[Treated]) -> Clip | None:
+    """How gradients were clipped, None where they were not, or not as far as can be told."""
+    cut = [t for t in steps if t.factor is not None and 0 < t.factor < 1 - _SAME]
+    ends = [t.after for t in cut]
+    if cut and max(ends) - min(ends) <= 1e-3 * max(ends) and (len(cut) > 1 or _round(ends[0])):
+        factors = [t.factor for t in cut if t.factor is not None]
+        if len(cut) == 1 or max(factors) - min(factors) > _SAME * max(factors) or _round(ends[0]):
+            return Clip("global norm", _nice(float(np.median(ends))))
+    bent = [t for t in steps if not t.straight]
+    tops = [t.largest for t in bent]
+    if bent and max(tops) - min(tops) <= 1e-4 * max(tops) and (len(bent) > 1 or _round(tops[0])):
+        return Clip("value", _nice(tops[0]))
+    own = [n for t in steps if t.straight for name, n in t.norms.items() if t.factors.get(name, 1.0) < 1 - _SAME]
+    if len(own) > 1 and not cut and max(own) - min(own) <= 1e-3 * max(own):
+        return Clip("norm", _nice(float(np.median(own))))
+    return None
+
+
+def _round(value: float) -> bool:
+    """Whether a number is one that people write: two significant digits."""
+    return value > 0 and abs(float(f"{value:.2g}") / value - 1) < 2e-4
+
+
+def _nice(value: float) -> float:
+    return float(f"{value:.2g}") if _round(value) else float(f"{value:.5g}")
+
+
+_WORDS = {
+    "global norm": "clipped to a global norm of {:g}",
+    "norm": "clipped each to a norm of its own of {:g}",
+    "value": "clipped by value to {:g}",
+}
+
+
+def _clipping(mine: Clip | None, theirs: Clip | None, r: Treated, c: Treated) -> tuple[str, Cause]:
+    words = [_WORDS[x.how].format(x.most) if x else "not clipped" for x in (theirs, mine)]
+    text = f"clipping differs: gradients are {words[0]}, in the reference {words[1]}"
+    if mine and theirs and mine.how == theirs.how and r.before > 0:
+        scale = c.before / r.before
+        if abs(theirs.most * scale / mine.most - 1) < 0.02 and abs(scale - 1) > 0.1:
+            text += f": they are clipped while scaled by {scale:.4g}, before they are unscaled"
+    return "clipping", Cause(text, 0.9, _said(r, c))
+
+
+def _said(r: Treated, c: Treated) -> str:
+    return (
+        f"global norm {c.before:.4g} before and {c.after:.4g} after, in the reference {r.before:.4g} and {r.after:.4g}"
+    )
