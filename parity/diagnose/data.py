@@ -26,6 +26,9 @@ _RESHAPES = (
 
 _LOOP = Place("")
 
+_AUGMENTED = {"resize", "rounding", "crop", "flip", "batches"}
+"""What random augmentation looks like when single samples are compared."""
+
 _MILD = {"padding-length": 1.0, "one-hot": 1.0, "resize": 1e-2, "rounding": 5e-2, "dtype": 1e-2}
 """Differences that a model may not notice, or undoes: faults only where they are larger than this."""
 
@@ -106,19 +109,30 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
     if in_order and entries.entries and not entries.homeless:
         if entries.all_same:
             return found + [_harmless(judged, mine, theirs)]
-        return found + (_entered(entries, mine, theirs) if random != (True, True) else _augmented(mine, theirs, random))
-    lost = [column.name for column in judged.columns if any(how.kind == "unrelated" for how in column.hows)]
+        differing = _entered(entries, mine, theirs)
+    else:
+        differing = _columns(judged, entries, mine, theirs)
+        lost = [column.name for column in judged.columns if any(how.kind == "unrelated" for how in column.hows)]
+        explained = any(f.severity == "fault" for f in found + differing) or judged.found > 0.99
+        found += balance_findings(mine, theirs) if not explained else []
+        differing += _unrelated(lost, mine, theirs) if lost else []
+    if True in random:
+        return found + [f for f in differing if f.kind not in _AUGMENTED] + _augmented(mine, theirs, random)
+    if mine.event.shuffled and theirs.event.shuffled:
+        differing = [f for f in differing if f.kind != "batches"]
+    return found + differing
+
+
+def _columns(judged: Judged, entries: Entries, mine: Loader, theirs: Loader) -> list[Finding]:
+    """How the columns differ, as far as it is known; one finding for what several of them have in common."""
+    found: list[Finding] = []
     for column in judged.columns:
         for how in column.hows:
             if how.kind == "layout" and entries.undone():
                 found.append(_harmless(judged, mine, theirs))
             elif how.kind != "unrelated" and not any(how.text in f.message for f in found):
                 found += _how(how, column.name, mine, theirs)
-    explained = any(f.severity == "fault" for f in found) or judged.found > 0.99
-    found += balance_findings(mine, theirs) if not explained else []
-    if lost:
-        return found + _unrelated(lost, mine, theirs, random)
-    return found + (_augmented(mine, theirs, random) if set(random) == {True, False} else [])
+    return found
 
 
 def _unused(context: Context) -> list[Finding]:
@@ -182,23 +196,23 @@ def _how(
     return [made]
 
 
-def _unrelated(
-    columns: list[str], mine: Loader, theirs: Loader, random: tuple[bool | None, bool | None]
-) -> list[Finding]:
-    """Samples that cannot be compared one by one: their distributions, and whether they are drawn at random."""
-    place = theirs.place()
+def _unrelated(columns: list[str], mine: Loader, theirs: Loader) -> list[Finding]:
+    """Samples that cannot be compared one by one: their distributions."""
+    r, c = mine.place(), theirs.place()
     found = []
     for a, b in pair_columns(mine.columns, theirs.columns):
         if theirs.columns[b].name not in columns:
             continue
-        stacks = [_samples(mine, a), _samples(theirs, b)]
-        if stacks[0] is None or stacks[1] is None or stacks[0].shape[1:] != stacks[1].shape[1:]:
+        left, right = _samples(mine, a), _samples(theirs, b)
+        if left is None or right is None or left.shape[1:] != right.shape[1:]:
             continue
-        text = differ(stacks[0], stacks[1], len(columns))
+        text = differ(left, right, len(columns))
         if text is not None:
-            words = f"{at(place)}, column {theirs.columns[b].name}: {text}"
-            found.append(finding("distribution", "fault", words, mine.place(), place))
-    return found or _augmented(mine, theirs, random)
+            found.append(finding("distribution", "fault", f"{at(c)}, column {theirs.columns[b].name}: {text}", r, c))
+    if found:
+        return found
+    text = f"the samples of {at(c)} have nothing to do with those of {at(r)}; they were compared by their distribution"
+    return [finding("batches", "warning", text, r, c)]
 
 
 def _samples(loader: Loader, index: int) -> np.ndarray | None:
@@ -216,20 +230,18 @@ def _used(loader: Loader, index: int) -> list[np.ndarray]:
 
 
 def _augmented(mine: Loader, theirs: Loader, random: tuple[bool | None, bool | None]) -> list[Finding]:
+    """Samples that at least one side changes at random."""
     r, c = mine.place(), theirs.place()
-    if random == (True, True):
-        text = f"{at(c)} and {at(r)} both make samples at random; their values cannot be compared one by one"
-        return [finding("augmentation", "note", text, None, c)]
-    if None not in random and random[0] != random[1]:
-        changing, fixed = (at(c), at(r)) if random[1] else (at(r), at(c))
-        text = f"{changing} changes samples at random, {fixed} does not"
-        cause = Cause("random augmentation on one side only", 0.8)
-        severity = "fault" if enters_unchanged(mine) and enters_unchanged(theirs) else "warning"
-        return [finding("augmentation", severity, text, r, c, cause)]
-    if mine.event.shuffled and theirs.event.shuffled:
+    if None in random:
         return []
-    text = f"the samples of {at(c)} have nothing to do with those of {at(r)}; they were compared by their distribution"
-    return [finding("batches", "warning", text, r, c)]
+    if random == (True, True):
+        text = f"{at(c)} and {at(r)} both change samples at random; their values cannot be compared one by one"
+        return [finding("augmentation", "note", text, None, c)]
+    changing, fixed = (at(c), at(r)) if random[1] else (at(r), at(c))
+    text = f"{changing} changes samples at random, {fixed} does not"
+    cause = Cause("random augmentation on one side only", 0.8)
+    severity = "fault" if enters_unchanged(mine) and enters_unchanged(theirs) else "warning"
+    return [finding("augmentation", severity, text, r, c, cause)]
 
 
 def _independent(
