@@ -9,7 +9,7 @@ from parity.data.distribution import differ
 from parity.data.how import explain
 from parity.data.order import match_samples
 from parity.diagnose.batches import Judged, draws, judge_pair
-from parity.diagnose.entries import Entries, enters_unchanged
+from parity.diagnose.entries import Differing, Entries, enters_unchanged
 from parity.diagnose.epochs import at, balance_findings, epoch_findings, finding, order_findings
 from parity.diagnose.health import health_findings
 from parity.diagnose.loaders import Loader, loaders_of, pair_columns, pair_loaders
@@ -66,7 +66,7 @@ def echoes(found: list[Finding], measured: list[Finding]) -> list[Finding]:
     """
     gone: list[Finding] = []
     introduced = [f for f in measured if f.status == "introduced"]
-    labels = next((f for f in found if f.kind == "one-hot"), None)
+    labels = next((f for f in found if f.kind == "one-hot" and f.error), None)  # smoothed: other labels
     loss = [f for f in introduced if f.stage == "loss"]
     if labels is not None and loss:
         _carry(labels, loss[0])
@@ -104,7 +104,8 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
         found += order_findings(mine, theirs, judged)
     random = draws(mine), draws(theirs)
     if not any(column.hows for column in judged.columns):
-        return found + (_augmented(mine, theirs, random) if set(random) == {True, False} else [])
+        found += _augmented(mine, theirs, random) if set(random) == {True, False} else []
+        return found or [_elsewhere(mine, theirs)]
     in_order = judged.order == "" and not judged.batch_sizes
     if in_order and entries.entries and not entries.homeless:
         if entries.all_same:
@@ -114,7 +115,7 @@ def _pair(mine: Loader, theirs: Loader, judged: Judged, entries: Entries) -> lis
         differing = _columns(judged, entries, mine, theirs)
         lost = [column.name for column in judged.columns if any(how.kind == "unrelated" for how in column.hows)]
         explained = any(f.severity == "fault" for f in found + differing) or judged.found > 0.99
-        found += balance_findings(mine, theirs) if not explained else []
+        found += balance_findings(mine, theirs, judged) if not explained else []
         differing += _unrelated(lost, mine, theirs) if lost else []
     if True in random:
         return found + [f for f in differing if f.kind not in _AUGMENTED] + _augmented(mine, theirs, random)
@@ -156,6 +157,13 @@ def _unused(context: Context) -> list[Finding]:
     return found
 
 
+def _elsewhere(mine: Loader, theirs: Loader) -> Finding:
+    """The same epoch, of which the steps got other batches."""
+    r, c = mine.place(), theirs.place()
+    text = f"{at(c)} and {at(r)} give the same batches, and the captured steps were made with others of them"
+    return finding("order", "warning", text, r, c)
+
+
 def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
     ways = "; ".join(dict.fromkeys(how.text for column in judged.columns for how in column.hows))
     text = f"{at(theirs.place())} gives other batches than {at(mine.place())} ({ways}), and the same enters the model"
@@ -165,12 +173,12 @@ def _harmless(judged: Judged, mine: Loader, theirs: Loader) -> Finding:
 def _entered(entries: Entries, mine: Loader | None, theirs: Loader | None) -> list[Finding]:
     """How the tensors differ that enter the steps."""
     found: list[Finding] = []
-    lost: list[tuple[np.ndarray, np.ndarray]] = []
-    for r, c in entries.differing():
-        rows = min(len(r), len(c))
-        for how in explain(r[:rows], c[:rows]):
+    lost: list[Differing] = []
+    for group in entries.differing():
+        rows = min(len(group.reference), len(group.candidate))
+        for how in explain(group.reference[:rows], group.candidate[:rows]):
             if how.kind == "unrelated":
-                lost.append((r, c))
+                lost.append(group)
             elif not any(how.text in f.message for f in found):
                 found += _how(how, "what enters the model", mine, theirs, entries.place)
     return found + (_independent(lost, mine, theirs, entries.place) if lost else [])
@@ -206,9 +214,11 @@ def _unrelated(columns: list[str], mine: Loader, theirs: Loader) -> list[Finding
         left, right = _samples(mine, a), _samples(theirs, b)
         if left is None or right is None or left.shape[1:] != right.shape[1:]:
             continue
-        text = differ(left, right, len(columns))
-        if text is not None:
-            found.append(finding("distribution", "fault", f"{at(c)}, column {theirs.columns[b].name}: {text}", r, c))
+        told = differ(left, right, len(columns))
+        if told is not None:
+            severity = "fault" if told.clear and a == 0 else "warning"
+            text = f"{at(c)}, column {theirs.columns[b].name}: {told.text}"
+            found.append(finding("distribution", severity, text, r, c))
     if found:
         return found
     text = f"the samples of {at(c)} have nothing to do with those of {at(r)}; they were compared by their distribution"
@@ -245,20 +255,26 @@ def _augmented(mine: Loader, theirs: Loader, random: tuple[bool | None, bool | N
 
 
 def _independent(
-    lost: list[tuple[np.ndarray, np.ndarray]], mine: Loader | None, theirs: Loader | None, loop: Place
-) -> list[Finding]:
+    lost: list[Differing], mine: Loader | None, theirs: Loader | None, loop: Place
+) -> list[Finding]:  # fmt: skip
     """Tensors that each side draws for itself, or takes in its own order."""
     place = theirs.place() if theirs is not None else loop
     other = mine.place() if mine is not None else Place("")
     where = at(place)
-    tests = [differ(r, c, len(lost)) for r, c in lost if r.shape[1:] == c.shape[1:]]
-    told = [text for text in tests if text is not None]
-    if told:
-        return [
-            finding("distribution", "fault", f"{where}, what enters the model: {text}", other, place) for text in told
-        ]
-    telling = [match_samples(sketch(r), sketch(c)).fraction for r, c in lost if r.ndim > 1 and r.shape == c.shape]
-    known = max(telling, default=0.0)
+    found = []
+    for group in lost:
+        r, c = group.reference, group.candidate
+        told = differ(r, c, len(lost)) if r.shape[1:] == c.shape[1:] and group.certain else None
+        if told is not None:
+            severity = "fault" if told.clear and group.input else "warning"
+            text = f"{where}, what enters the {'model' if group.input else 'step'}: {told.text}"
+            found.append(finding("distribution", severity, text, other, place))
+    if found:
+        return found
+    pairs = [
+        (g.reference, g.candidate) for g in lost if g.reference.ndim > 1 and g.reference.shape == g.candidate.shape
+    ]
+    known = max((match_samples(sketch(r), sketch(c)).fraction for r, c in pairs), default=0.0)
     what = "takes samples in an order of its own" if known > 0.1 else "has samples of its own"
     note = f"{where}: each side {what}, alike in their distribution; they cannot be compared one by one"
     return [finding("batches", "note", note, None, place)]

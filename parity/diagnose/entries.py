@@ -24,6 +24,22 @@ class Entry(NamedTuple):
     line: int | None = None
 
 
+class Differing(NamedTuple):
+    """Samples [N, ...] of both sides that differ.
+
+    Attributes:
+        reference: The reference's.
+        candidate: The candidate's own.
+        certain: Whether each step has one tensor of this kind, so that no other could be meant.
+        input: Whether they are what the model is called with.
+    """
+
+    reference: np.ndarray
+    candidate: np.ndarray
+    certain: bool
+    input: bool
+
+
 class Entries:
     """All entries of a pair of traces.
 
@@ -89,19 +105,27 @@ class Entries:
         """The steps that have entries."""
         return {e.step for e in self.entries}
 
-    def differing(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Samples that differ, reference and candidate, those of one kind together, in the order of the steps."""
-        groups: dict[tuple[object, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
+    def differing(self) -> list[Differing]:
+        """Samples that differ, those of one kind together, in the order of the steps."""
+        groups: dict[tuple[object, ...], list[Entry]] = {}
         for e in self.entries:
-            if e.same or e.given is None or not e.own.shape or not e.given.shape:
-                continue
-            key = (e.given.shape[1:], e.own.shape[1:], e.given.dtype[0], e.own.dtype[0])
-            if sum(r.size for r, _ in groups.get(key, [])) > LOOKED_AT:
-                continue
-            groups.setdefault(key, []).append((self.reference.array(e.given), self.candidate.array(e.own)))
-        return [
-            (np.concatenate([r for r, _ in pairs]), np.concatenate([c for _, c in pairs])) for pairs in groups.values()
-        ]
+            if not e.same and e.given is not None and e.own.shape and e.given.shape:
+                key = (e.given.shape[1:], e.own.shape[1:], e.given.dtype[0], e.own.dtype[0])
+                groups.setdefault(key, []).append(e)
+        roots = {layer.id for layer in self.reference.layers if layer.root}
+        inputs = {i.ref.digest for c in self.reference.of(CallEvent) if c.layer in roots for i in c.inputs}
+        return [self._group(found, inputs) for found in groups.values()]
+
+    def _group(self, found: list[Entry], inputs: set[str]) -> Differing:
+        reference: list[np.ndarray] = []
+        candidate: list[np.ndarray] = []
+        for e in found:
+            if e.given is not None and sum(a.size for a in reference) < LOOKED_AT:
+                reference.append(self.reference.array(e.given))
+                candidate.append(self.candidate.array(e.own))
+        certain = len({e.step for e in found}) == len(found)
+        entering = all(e.given is not None and e.given.digest in inputs for e in found)
+        return Differing(np.concatenate(reference), np.concatenate(candidate), certain, entering)
 
     @property
     def homeless(self) -> list[Entry]:

@@ -115,6 +115,15 @@ class TestOrder:
         assert (finding.severity, finding.kind) == ("fault", "order")
         assert "opposite" in finding.message
 
+    def test_the_order_within_the_only_batch(self, compare: Compare) -> None:
+        order = shuffle(3)
+        result = compare(batches(X[order], Y[order], 44), {"epoch": batches(size=44)}, shuffled=True)
+        assert told(result) == [("warning", "shuffle")]
+
+    def test_other_batches_of_the_same_epoch(self, compare: Compare) -> None:
+        result = compare(batches(), used=batches()[2:])
+        assert told(result) == [("warning", "order")]
+
     def test_an_unknown_order_is_a_warning(self, compare: Compare) -> None:
         order = shuffle(4)
         assert told(compare(batches(X[order], Y[order]))) == [("warning", "order")]
@@ -164,7 +173,7 @@ class TestValues:
         assert result.stage.note is not None
 
     def test_samples_of_another_distribution(self, compare: Compare) -> None:
-        other = np.random.default_rng(99).standard_normal(X.shape).astype(np.float32)
+        other = 3 * np.random.default_rng(99).standard_normal(X.shape).astype(np.float32)
         assert ("fault", "distribution") in told(compare(batches(other)))
 
 
