@@ -143,10 +143,10 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
         free=given["free"],
         summary=given["summary"],
         steps=given["steps"],
-        data_batches=given["data_batches"],
         ignored=tuple(config.ignore),
         accepted=tuple(config.accept),
         train=given["train"] or 0,
+        data_batches=given["data_batches"],
     )
     sides = {
         side: subject(
@@ -304,10 +304,10 @@ def doctor(pythons: tuple[str, ...], form: str) -> Task:
 @command.command("data", short_help="Compare two folders of arrays.")
 @click.argument("reference")
 @click.argument("candidate")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout.")
 @click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
 @click.option("--rtol", type=float, help="Judge by allclose; with --atol.")
 @click.option("--atol", type=float, help="Judge by allclose; with --rtol.")
-@_formatted
 def data(**given: Any) -> Task:
     """Compare two folders of .npy and .npz files, and say how arrays differ. Nothing is ever unpickled."""
     rtol, atol = _tolerance(given)

@@ -54,11 +54,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         atol: The absolute one.
         free: The candidate keeps its own weights and batches.
         steps: Training steps asked of each script.
-        data_batches: Batches of each data loader that are read alone after them.
         summary: A first look at statistics only.
         ignored: Paths that are not judged.
         accepted: Findings that are no faults.
         train: Training steps of which the losses are compared; 0 for those of `steps`.
+        data_batches: Batches of each data loader that are read alone after them.
     """
 
     only: tuple[str, ...] = ()
@@ -68,11 +68,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     atol: float | None = None
     free: bool = False
     steps: int = 3
-    data_batches: int = 200
     summary: bool = False
     ignored: tuple[Ignored, ...] = ()
     accepted: tuple[Accepted, ...] = ()
     train: int = 0
+    data_batches: int = 200
 
     @property
     def length(self) -> int:

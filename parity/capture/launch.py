@@ -35,12 +35,12 @@ def capture(
     sync: Path | None = None,
     free: bool = False,
     inputs: bool = False,
-    data_batches: int = 200,
     noise: bool = False,
     limit: int | None = None,
     pins: Sequence[tuple[str, str]] = (),
     summary: bool = False,
     sampled: list[int] | None = None,
+    data_batches: int = 200,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 

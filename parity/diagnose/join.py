@@ -68,6 +68,8 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     if worst.severity == "fault" or finding.severity == HINT:
         finding.severity, finding.status = "fault", "introduced"
     finding.step = worst.step
+    finding.reference = finding.reference or worst.reference
+    finding.candidate = finding.candidate or worst.candidate
     finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)
