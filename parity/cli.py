@@ -87,16 +87,22 @@ def _options(given: dict[str, Any], **more: Any) -> Options:
     Raises:
         UsageError: One of them says something that it cannot say.
     """
-    if (given["rtol"] is None) != (given["atol"] is None):
-        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
+    rtol, atol = _tolerance(given)
     return Options(
         only=stages("--only", given["only"]),
         skip=stages("--skip", given["skip"]),
         strict=given["strict"],
-        rtol=number("--rtol", given["rtol"]),
-        atol=number("--atol", given["atol"]),
+        rtol=rtol,
+        atol=atol,
         **more,
     )
+
+
+def _tolerance(given: dict[str, Any]) -> tuple[float | None, float | None]:
+    """`--rtol` and `--atol`, which make sense only together."""
+    if (given["rtol"] is None) != (given["atol"] is None):
+        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
+    return number("--rtol", given["rtol"]), number("--atol", given["atol"])
 
 
 @command.command("compare", short_help="Compare two scripts, two traces, or one of each.")
@@ -338,13 +344,6 @@ def explain(name: str, form: str) -> Task:
         return explain_name(name, form, _print)
 
     return run
-
-
-def _tolerance(given: dict[str, Any]) -> tuple[float | None, float | None]:
-    """`--rtol` and `--atol`, which make sense only together."""
-    if (given["rtol"] is None) != (given["atol"] is None):
-        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
-    return number("--rtol", given["rtol"]), number("--atol", given["atol"])
 
 
 @command.group("mappings")

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     fresh: bool | None = None
     keep: str | None = None
     max_disk: str | None = None
+    data_batches: int | None = None
     reference_python: str | None = None
     candidate_python: str | None = None
     reference_cwd: str | None = None

@@ -199,6 +199,8 @@ class EnteredEvent(msgspec.Struct, tag="entered"):
     own: TensorRef
     given: TensorRef | None
     same: bool
+    file: str | None = None
+    line: int | None = None
 
 
 class RandomEvent(msgspec.Struct, tag="random"):

@@ -8,6 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
+MARKS = 6
+"""Numbers of a sample's sketch."""
+
 DIGITS = 16
 """Hexadecimal digits of a sample's digest."""
 

@@ -208,3 +208,17 @@ def test_text(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert "offset by +1" in out
     assert "data            diverged" in out
+
+
+def test_numbered_columns_are_no_series(folders: tuple[Path, Path], run: Run) -> None:
+    """As `--keep` writes them: step, batch and column are numbers."""
+    for folder in folders:
+        for file in list(folder.iterdir()):
+            name, step = file.stem.split("_")
+            file.rename(folder / f"step_{step}_batch_{step}_{int(name == 'label')}.npy")
+    for step in range(4):
+        file = folders[1] / f"step_{step}_batch_{step}_1.npy"
+        np.save(file, np.load(file) + 1)
+    _, document = run()
+    assert [f["kind"] for f in document["findings"]] == ["label-offset"]
+    assert "4 of 4 arrays" in document["findings"][0]["message"]

@@ -40,6 +40,10 @@ PLANNED = 2000
 """Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
 
+_LOADERS = 64
+"""Objects that may be loaders which are kept in mind until the first step ends."""
+
+
 class Recorder(Session):
     """Writes what it is told into a trace.
 
@@ -68,7 +72,9 @@ class Recorder(Session):
         self._randoms = 0
         self._batches = 0
         self.loaders: list[Any] = []
+        self.used_loaders: set[int] = set()
         self._loaders: list[LoaderEvent] = []
+        self._made_loaders: list[Any] = []
 
     # Tensors --------------------------------------------------------------------------------------------------
 
@@ -267,6 +273,7 @@ class Recorder(Session):
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
             number = self._loader(loader)
+            self.used_loaders.add(number)
             with self.writer.needed():
                 items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
             name = self._loaders[number].name or type(loader).__name__
@@ -274,6 +281,17 @@ class Recorder(Session):
             self._batches += 1
             self.busy = False
         return batch
+
+    def loader_made(self, loader: Any) -> None:
+        if not self.finished and len(self._made_loaders) < _LOADERS:
+            self._made_loaders.append(loader)
+
+    def _describe_unused(self) -> None:
+        """Loaders that gave no batch in the first step, as long as their names can be found: those for evaluation."""
+        for loader in self._made_loaders:
+            if self.adapter.is_loader(loader):
+                self._loader(loader)
+        self._made_loaders.clear()
 
     def _loader(self, loader: Any) -> int:
         """The number of a data loader, describing it on first sight."""
@@ -393,6 +411,7 @@ class Recorder(Session):
         self._refs.clear()
         self._watched.clear()
         self._randoms = 0
+        self._describe_unused()
         self.busy = False
         if not self.light:
             self.save_layers()

@@ -133,7 +133,8 @@ class _Run:
         recorder = self.recorder
         if outcome.kind in ("ended", "stopped") and recorder.adapter is not None and recorder.step:
             left = (self.job.timeout - self.meta.timings["script"]) / 2
-            survey(self.writer, recorder.adapter, recorder.loaders, self.job.data_batches, min(SECONDS, left))
+            batches, seconds = self.job.data_batches, min(SECONDS, left)
+            survey(self.writer, recorder.adapter, recorder.loaders, recorder.used_loaders, batches, seconds)
         if outcome.kind == "stopped":
             self.recorder.plan()
         self._describe()

@@ -208,6 +208,9 @@ class Session:
             return batch
         return self._on_batch(loader, batch, position)
 
+    def loader_made(self, loader: Any) -> None:
+        """The script made a data loader."""
+
     def random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes one."""
         return draw() if self.finished or not self._ready else self._on_random(kind, tuple(shape), draw)

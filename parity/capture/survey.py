@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
@@ -36,6 +35,9 @@ _CLASSES = 1000
 _GLOBALS = 64
 """Global lists of numbers that are noted of a script."""
 
+_FAR = 1e15
+"""Larger numbers are no means or deviations, and not all of them are floats."""
+
 Array = tuple[str, np.ndarray, str]
 """Name in the batch, values (bfloat16 as bits in uint16), element type."""
 
@@ -56,11 +58,12 @@ def numbers_of(module: types.ModuleType) -> dict[str, list[float]]:
     """A script's global lists of one to sixteen numbers, such as `MEAN` and `STD`."""
     found: dict[str, list[float]] = {}
     for name, value in list(vars(module).items()):
-        if name.startswith("_") or not isinstance(value, (list, tuple, np.ndarray)) or len(found) >= _GLOBALS:
+        listed = type(value) in (list, tuple) or (type(value) is np.ndarray and value.ndim == 1)
+        if name.startswith("_") or not listed or not 1 <= len(value) <= 16 or len(found) >= _GLOBALS:
             continue
-        flat = list(value) if np.ndim(value) == 1 and 1 <= len(value) <= 16 else []
-        if flat and all(isinstance(v, (int, float, np.number)) and math.isfinite(v) for v in flat):
-            found[name] = [float(v) for v in flat]
+        numbers = [v for v in value if isinstance(v, (int, float, np.integer, np.floating)) and bool(-_FAR < v < _FAR)]
+        if len(numbers) == len(value):
+            found[name] = [float(v) for v in numbers]
     return found
 
 
@@ -148,18 +151,22 @@ class _Tally:
         return self.found
 
 
-def survey(writer: TraceWriter, adapter: Adapter, loaders: list[Any], limit: int, seconds: float) -> None:
-    """Reads each loader for up to an epoch and writes what it gave.
+def survey(
+    writer: TraceWriter, adapter: Adapter, loaders: list[Any], used: set[int], limit: int, seconds: float
+) -> None:
+    """Reads each loader for up to an epoch and writes what it gave; those that gave batches before come first.
 
     Args:
         writer: The open trace.
         adapter: The framework that the loaders belong to.
         loaders: In the order of their numbers.
+        used: Which of them gave batches.
         limit: Batches of each.
         seconds: For all of them together.
     """
     ends = time.perf_counter() + seconds
-    for number, loader in enumerate(loaders):
+    for number in sorted(range(len(loaders)), key=lambda n: n not in used):
+        loader = loaders[number]
         reader = _Reader(adapter, loader)
         reader.start()
         _Survey(writer, number, limit).read(reader, ends, seconds)
@@ -200,6 +207,12 @@ class _Survey:
         spent = time.perf_counter() - start
         self.writer.event(EpochEvent(self.number, self.count, self.samples, complete, why, spent, statistics))
 
+    def _keeps(self, size: int) -> bool:
+        """Whether a batch of so many bytes is kept whole: there is room, and tensors are stored at all."""
+        limit = self.writer.limit
+        room = limit is None or self.writer.written + size < limit / 2
+        return self.writer.keeping and room and self.kept + size <= KEPT_BYTES
+
     def _add(self, batch: list[Array]) -> None:
         columns = []
         size = sum(values.nbytes for _, values, _ in batch)
@@ -208,8 +221,10 @@ class _Survey:
             self.samples += len(rows) if index == 0 else 0
             wide = widen(rows, dtype)
             self.tallies.setdefault(name, _Tally(name)).add(wide)
-            whole = self.writer.put(values, dtype) if self.kept + size <= KEPT_BYTES else None
-            columns.append(Column(name, dtype, values.shape, digests(rows), self.writer.put(sketch(wide)), whole))
+            whole = self.writer.put(values, dtype) if self._keeps(size) else None
+            with self.writer.needed():
+                marks = self.writer.put(sketch(wide))
+            columns.append(Column(name, dtype, values.shape, digests(rows), marks, whole))
         self.kept += size
         self.writer.event(LoadedEvent(self.number, self.count, columns))
         self.count += 1

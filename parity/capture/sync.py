@@ -338,7 +338,10 @@ class Synchroniser(Recorder):
     def _entered(self, place: str, tensor: Any, given: TensorRef | None, same: bool) -> None:
         """Notes what the candidate itself brought: later only what it was given can be seen."""
         if not self._dry:
-            self.writer.event(EnteredEvent(self.step, place, self.store(tensor), given, same))
+            file, line = self.source.here()
+            with self.writer.needed():
+                own = self.store(tensor)
+            self.writer.event(EnteredEvent(self.step, place, own, given, same, file, line))
 
     def _equal(self, ref: TensorRef, values: np.ndarray) -> bool:
         return bool(np.array_equal(self.reference.array(ref).reshape(values.shape), values))

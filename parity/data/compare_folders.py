@@ -49,9 +49,10 @@ def compare_folders(reference: Path, candidate: Path, tolerance: Tolerance | Non
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     findings = [_lacking(name, mine, theirs, True) for name in missing]
     findings += [_lacking(name, theirs, mine, False) for name in extra]
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    groups: dict[tuple[str, bool, tuple[int, ...]], list[tuple[str, str]]] = defaultdict(list)
     for a, b in both:
-        groups[series(a)].append((a, b))
+        values = mine.array(a)
+        groups[(series(a), values.dtype.kind == "f", values.shape[1:])].append((a, b))
     for group in groups.values():
         findings += _Series(mine, theirs, group, tolerance).findings()
     return _document(findings, mine, theirs, len(both), len(pairs), Unaligned(missing, extra))

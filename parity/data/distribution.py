@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,8 @@ LEVEL = 1e-6
 EFFECT = 0.05
 """Smallest relative difference that is called one."""
 
-_VALUES = 200_000
-"""Values that are taken from each side."""
+FAR = 2.0
+"""Ratio of two spreads beyond which they come from distributions of another kind."""
 
 
 def ks_probability(reference: np.ndarray, candidate: np.ndarray) -> tuple[float, float]:
@@ -28,11 +29,17 @@ def ks_probability(reference: np.ndarray, candidate: np.ndarray) -> tuple[float,
     return distance, min(1.0, max(0.0, 2 * sum(terms)))
 
 
-def differ(reference: np.ndarray, candidate: np.ndarray, tests: int = 1) -> str | None:
-    """What clearly differs between two columns [N, ...] whose samples are not the same; None where nothing does.
+class Difference(NamedTuple):
+    """What differs between two distributions; `clear` where no other draw of one kind could look so."""
 
-    Values within a sample depend on each other, so the tests take one number of each sample (its mean and its
-    spread) as long as there are enough samples, and the values themselves only for effects that are large.
+    text: str
+    clear: bool
+
+
+def differ(reference: np.ndarray, candidate: np.ndarray, tests: int = 1) -> Difference | None:
+    """What differs between two columns [N, ...] whose samples are not the same; None where nothing does.
+
+    Values within a sample depend on each other, so the tests take numbers of whole samples: mean and spread.
 
     Args:
         reference: Any numeric type.
@@ -40,24 +47,35 @@ def differ(reference: np.ndarray, candidate: np.ndarray, tests: int = 1) -> str 
         tests: How many columns are tested at all.
     """
     r, c = (a.astype(np.float64) for a in (reference, candidate))
+    r, c = (np.where(np.isfinite(a), a, 0.0) for a in (r, c))
     if not r.size or not c.size:
         return None
     level = LEVEL / max(tests, 1) / 3
+    clear = _another_kind(r, c)
     if r.ndim == 1:
         distance, chance = ks_probability(r, c)
-        return _values(r, c) if chance < level and distance > EFFECT else None
-    rows = [a.reshape(len(a), -1) for a in (r, c)]
-    marks = [(a.mean(1), a.std(1)) for a in rows]
-    spread = float(rows[0].std()) or 1.0
-    if min(len(a) for a in rows) >= 8:
-        for number, name in enumerate(("mean", "spread")):
-            mine, theirs = marks[0][number], marks[1][number]
-            _, chance = ks_probability(mine, theirs)
-            gap = abs(float(np.median(mine)) - float(np.median(theirs)))
-            if chance < level and gap > EFFECT * spread:
-                medians = float(np.median(theirs)), float(np.median(mine))
-                return f"the {name} of a sample is {medians[0]:.4g} where the reference has {medians[1]:.4g}"
+        return Difference(_values(r, c), clear) if chance < level and distance > EFFECT else None
+    marks = [(rows.mean(1), rows.std(1)) for rows in (a.reshape(len(a), -1) for a in (r, c))]
+    spread = float(r.std()) or 1.0
+    if min(len(r), len(c)) < 8:
+        return None
+    for number, name in enumerate(("mean", "spread")):
+        mine, theirs = marks[0][number], marks[1][number]
+        _, chance = ks_probability(mine, theirs)
+        medians = float(np.median(theirs)), float(np.median(mine))
+        if chance < level and abs(medians[0] - medians[1]) > EFFECT * spread:
+            text = f"the {name} of a sample is {medians[0]:.4g} where the reference has {medians[1]:.4g}"
+            return Difference(text, clear)
     return None
+
+
+def _another_kind(r: np.ndarray, c: np.ndarray) -> bool:
+    """Whether two sets of values differ in more than the draw of some random coefficients would explain."""
+    spreads, means = (float(r.std()), float(c.std())), (float(r.mean()), float(c.mean()))
+    if min(spreads) <= 0:
+        return max(spreads) > 0
+    ratio = spreads[1] / spreads[0]
+    return not 1 / FAR < ratio < FAR or abs(means[0] - means[1]) > max(spreads)
 
 
 def histogram(reference: dict[int, int], candidate: dict[int, int], tests: int = 1) -> str | None:

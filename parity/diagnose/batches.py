@@ -10,7 +10,7 @@ from parity.data.difference import How
 from parity.data.how import explain
 from parity.data.images import rearranged
 from parity.data.order import Match, match_samples, name_order
-from parity.diagnose.loaders import Loader, pair_columns
+from parity.diagnose.loaders import LOOKED_AT, Loader, pair_columns
 from parity.model import TensorRef
 from parity.samples import DIGITS, digests
 
@@ -74,9 +74,15 @@ def judge_pair(mine: Loader, theirs: Loader) -> Judged:
 
 
 def _stack(loader: Loader, index: int) -> list[np.ndarray]:
-    """The captured batches of one column, [N, ...] each."""
-    found = [loader.trace.array(b.items[index].ref) for b in loader.used if index < len(b.items)]
-    return [a if a.ndim else a.reshape(1) for a in found]
+    """The captured batches of one column, [N, ...] each; of a loader that gave none, those read afterwards."""
+    if not loader.used:
+        return [a if a.ndim else a.reshape(1) for a in loader.whole(index)]
+    found: list[np.ndarray] = []
+    for batch in loader.used:
+        if index < len(batch.items) and sum(a.size for a in found) < LOOKED_AT:
+            values = loader.trace.array(batch.items[index].ref)
+            found.append(values if values.ndim else values.reshape(1))
+    return found
 
 
 def _explained(reference: list[np.ndarray], candidate: list[np.ndarray]) -> list[How]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.data.difference import agree
-from parity.diagnose.loaders import Loader, same_values
+from parity.diagnose.loaders import LOOKED_AT, Loader, same_values
+from parity.document import Place
 from parity.model import CallEvent, EnteredEvent, OpEvent, TensorRef
 from parity.trace import Trace
 
@@ -19,6 +20,24 @@ class Entry(NamedTuple):
     own: TensorRef
     given: TensorRef | None
     same: bool
+    file: str | None = None
+    line: int | None = None
+
+
+class Differing(NamedTuple):
+    """Samples [N, ...] of both sides that differ.
+
+    Attributes:
+        reference: The reference's.
+        candidate: The candidate's own.
+        certain: Whether each step has one tensor of this kind, so that no other could be meant.
+        input: Whether they are what the model is called with.
+    """
+
+    reference: np.ndarray
+    candidate: np.ndarray
+    certain: bool
+    input: bool
 
 
 class Entries:
@@ -45,7 +64,7 @@ class Entries:
             if (e.step, e.own.digest) in given:
                 continue  # what it was given enters again
             same = e.same or (e.given is not None and self._agree(e.own, e.given))
-            found.setdefault((e.step, e.own.digest), Entry(e.step, e.own, e.given, same))
+            found.setdefault((e.step, e.own.digest), Entry(e.step, e.own, e.given, same, e.file, e.line))
         return list(found.values())
 
     def _arguments(self) -> list[Entry]:
@@ -76,21 +95,37 @@ class Entries:
         return bool(self.entries) and all(e.same for e in self.entries)
 
     @property
+    def place(self) -> Place:
+        """The line of the loop where the first tensor enters."""
+        first = next((e for e in self.entries if not e.same), None)
+        return Place("", first.file, first.line) if first is not None else Place("")
+
+    @property
     def steps(self) -> set[int]:
         """The steps that have entries."""
         return {e.step for e in self.entries}
 
-    def differing(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Samples that differ, reference and candidate, those of one kind together, in the order of the steps."""
-        groups: dict[tuple[object, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
+    def differing(self) -> list[Differing]:
+        """Samples that differ, those of one kind together, in the order of the steps."""
+        groups: dict[tuple[object, ...], list[Entry]] = {}
         for e in self.entries:
-            if e.same or e.given is None or not e.own.shape or not e.given.shape:
-                continue
-            key = (e.given.shape[1:], e.own.shape[1:], e.given.dtype[0], e.own.dtype[0])
-            groups.setdefault(key, []).append((self.reference.array(e.given), self.candidate.array(e.own)))
-        return [
-            (np.concatenate([r for r, _ in pairs]), np.concatenate([c for _, c in pairs])) for pairs in groups.values()
-        ]
+            if not e.same and e.given is not None and e.own.shape and e.given.shape:
+                key = (e.given.shape[1:], e.own.shape[1:], e.given.dtype[0], e.own.dtype[0])
+                groups.setdefault(key, []).append(e)
+        roots = {layer.id for layer in self.reference.layers if layer.root}
+        inputs = {i.ref.digest for c in self.reference.of(CallEvent) if c.layer in roots for i in c.inputs}
+        return [self._group(found, inputs) for found in groups.values()]
+
+    def _group(self, found: list[Entry], inputs: set[str]) -> Differing:
+        reference: list[np.ndarray] = []
+        candidate: list[np.ndarray] = []
+        for e in found:
+            if e.given is not None and sum(a.size for a in reference) < LOOKED_AT:
+                reference.append(self.reference.array(e.given))
+                candidate.append(self.candidate.array(e.own))
+        certain = len({e.step for e in found}) == len(found)
+        entering = all(e.given is not None and e.given.digest in inputs for e in found)
+        return Differing(np.concatenate(reference), np.concatenate(candidate), certain, entering)
 
     @property
     def homeless(self) -> list[Entry]:

@@ -25,7 +25,8 @@ def finding(
 
 def at(place: Place) -> str:
     """`loader (ms.py:12)`."""
-    return f"{place.path} ({place.file}:{place.line})" if place.file else place.path
+    name = place.path or "the training loop"
+    return f"{name} ({place.file}:{place.line})" if place.file else name
 
 
 def epoch_findings(mine: Loader, theirs: Loader, judged: Judged) -> list[Finding]:
@@ -86,8 +87,10 @@ def _comparable(mine: Loader, theirs: Loader) -> bool:
 
 
 def _again(loader: Loader) -> bool:
-    """Whether the loader gave something when it was read once more (a generator may be used up)."""
-    return loader.epoch is not None and loader.epoch.batches >= len({b.position for b in loader.used})
+    """Whether the loader began anew when it was read once more: a generator may go on, or be used up."""
+    if loader.epoch is None or loader.epoch.batches < len({b.position for b in loader.used}):
+        return False
+    return bool(loader.event.shuffled) or not loader.used or loader.repeats() is not False
 
 
 def _declared(drops: tuple[bool, bool], mine: Loader, theirs: Loader, op: Any) -> list[Finding]:
@@ -149,13 +152,14 @@ def _classes(mine: Loader, theirs: Loader) -> str | None:
     return None
 
 
-def balance_findings(mine: Loader, theirs: Loader) -> list[Finding]:
-    """Classes that one side sees clearly more often, where the samples are not the same."""
+def balance_findings(mine: Loader, theirs: Loader, judged: Judged) -> list[Finding]:
+    """Classes that one side sees clearly more often: a fault where both choose from the same samples."""
     text = _classes(mine, theirs)
     if text is None:
         return []
     r, c = mine.place(), theirs.place(theirs.source())
-    return [finding("class-balance", "fault", f"{at(c)}: {text}", r, c, Cause("another choice of samples", 0.7))]
+    severity = "fault" if judged.found > 0 else "warning"
+    return [finding("class-balance", severity, f"{at(c)}: {text}", r, c, Cause("another choice of samples", 0.7))]
 
 
 def _twice(loader: Loader) -> int:
@@ -193,7 +197,9 @@ def order_findings(mine: Loader, theirs: Loader, judged: Judged) -> list[Finding
         text = text if shuffles[1] else f"{at(c)} does not shuffle"
         text += f", {at(r)} {'shuffles' if shuffles[0] else 'does not'}; {known}"
         cause = Cause(f"shuffle={shuffles[1]}, where the reference has shuffle={shuffles[0]}", 0.95, known)
-        return [finding("shuffle", "fault", text, r, c, cause, f"shuffle={shuffles[0]}")]
+        whole = all(side.epoch is not None and side.complete and side.epoch.batches == 1 for side in (mine, theirs))
+        severity = "warning" if whole else "fault"  # within the only batch of an epoch, the order means little
+        return [finding("shuffle", severity, text, r, c, cause, f"shuffle={shuffles[0]}")]
     if all(shuffles):
         text = f"{at(c)} and {at(r)} both shuffle, each with its own random numbers; {known}"
         return [finding("shuffle-order", "note", text, None, c)]

@@ -8,7 +8,11 @@ import numpy as np
 
 from parity.document import Place
 from parity.model import BatchEvent, Column, EpochEvent, Item, LoadedEvent, LoaderEvent, PipelineOp, TensorRef
+from parity.samples import MARKS
 from parity.trace import Trace
+
+LOOKED_AT = 2**24
+"""Elements of a column that are compared one by one; of a longer run those of the first steps."""
 
 
 class Loader(NamedTuple):
@@ -28,7 +32,10 @@ class Loader(NamedTuple):
     @property
     def columns(self) -> list[Item]:
         """The tensors of its first batch."""
-        return self.used[0].items
+        if self.used:
+            return self.used[0].items
+        first = self.read[0].columns if self.read else []
+        return [Item(c.name, -1, TensorRef("", c.dtype, c.shape)) for c in first]
 
     @property
     def complete(self) -> bool:
@@ -69,7 +76,9 @@ class Loader(NamedTuple):
     def sketches(self, index: int) -> np.ndarray:
         """The sketches of every sample read of one column, float64 [samples, 6]."""
         found = [self.trace.array(b.columns[index].sketch) for b in self.read if index < len(b.columns)]
-        return np.concatenate(found) if found else np.zeros((0, 6))
+        if not found or any(part.ndim != 2 or part.shape[1] != MARKS for part in found):
+            return np.zeros((0, MARKS))
+        return np.concatenate(found)
 
     def digests(self) -> list[str]:
         """One digest for each sample read, all columns together."""
@@ -114,8 +123,13 @@ def same_values(mine: Trace, ref: TensorRef, theirs: Trace, other: TensorRef) ->
     return bool(np.array_equal(mine.array(ref), theirs.array(other), equal_nan=floats))
 
 
-def loaders_of(trace: Trace) -> list[Loader]:
-    """The loaders that gave batches to training steps, in the order of their first use."""
+def loaders_of(trace: Trace, *, used_only: bool = True) -> list[Loader]:
+    """The loaders that gave batches to training steps, in the order of their first use.
+
+    Args:
+        trace: One side.
+        used_only: Else the others, in the order in which they were made.
+    """
     used: dict[int, list[BatchEvent]] = {}
     for batch in trace.of(BatchEvent):
         if batch.items and batch.step < trace.meta.steps:
@@ -123,13 +137,26 @@ def loaders_of(trace: Trace) -> list[Loader]:
     read: dict[int, list[LoadedEvent]] = {}
     for loaded in trace.of(LoadedEvent):
         read.setdefault(loaded.loader, []).append(loaded)
-    epochs = {event.loader: event for event in trace.of(EpochEvent)}
+    epochs = {event.loader: event for event in trace.of(EpochEvent) if _sound(event)}
     events = {event.id: event for event in trace.of(LoaderEvent)}
+    wanted = list(used) if used_only else [n for n in events if n not in used and read.get(n)]
     return [
-        Loader(trace, events[number], batches, read.get(number, []), epochs.get(number))
-        for number, batches in used.items()
+        Loader(trace, events[number], used.get(number, []), read.get(number, []), epochs.get(number))
+        for number in wanted
         if number in events
     ]
+
+
+def _sound(epoch: EpochEvent) -> bool:
+    """Whether the statistics of an epoch can be computed with, whoever wrote them."""
+    for column in epoch.columns:
+        if column.means.keys() != column.deviations.keys():
+            return False
+        if any(len(column.means[key]) != len(column.deviations[key]) for key in column.means):
+            return False
+        if not all(key.lstrip("-").isdecimal() for key in column.classes or ()):
+            return False
+    return True
 
 
 def pair_loaders(reference: list[Loader], candidate: list[Loader]) -> list[tuple[Loader, Loader]]:

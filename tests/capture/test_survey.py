@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from parity.capture.frameworks.torch import TorchAdapter
-from parity.capture.survey import survey
+from parity.capture.survey import numbers_of, survey
 from parity.model import EpochEvent, LoadedEvent, Meta
 from parity.samples import DIGITS
 from parity.trace import Trace, TraceWriter
@@ -47,7 +48,7 @@ class Waiting(IterableDataset):
 
 def read(tmp_path: Path, *loaders: Any, limit: int = 50, seconds: float = 30.0) -> Trace:
     writer = TraceWriter(tmp_path / "one.trace")
-    survey(writer, TorchAdapter(), list(loaders), limit, seconds)
+    survey(writer, TorchAdapter(), list(loaders), set(), limit, seconds)
     writer.meta(Meta(complete=True))
     writer.finish()
     return Trace(tmp_path / "one.trace")
@@ -117,3 +118,11 @@ def test_whole_batches_are_kept_up_to_a_size(tmp_path: Path, monkeypatch: pytest
     batches = read(tmp_path, DataLoader(TensorDataset(X), batch_size=8)).of(LoadedEvent)
     assert [batch.columns[0].ref is not None for batch in batches] == [True, False, False]
     assert all(batch.columns[0].digests for batch in batches)
+
+
+def test_global_lists_of_numbers() -> None:
+    module = types.ModuleType("script")
+    module.MEAN, module.STD = [0.5, 0.4], np.array([1.0, 2.0], np.float32)
+    module.ragged, module.nested, module.words = [np.ones(3), [1, 2]], [[1.0], [2.0]], ["a"]
+    module.empty, module.long, module.complex, module.big = [], list(range(99)), [1j, np.complex64(1)], [10**400]
+    assert numbers_of(module) == {"MEAN": [0.5, 0.4], "STD": [1.0, 2.0]}

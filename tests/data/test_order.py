@@ -66,9 +66,17 @@ def test_the_same_distribution_is_no_difference(seed: int) -> None:
 
 def test_another_distribution_is_one() -> None:
     rng = np.random.default_rng(0)
-    text = differ(rng.standard_normal((48, 3, 8, 8)), rng.random((48, 3, 8, 8)))
-    assert text is not None
-    assert "mean" in text
+    found = differ(rng.standard_normal((48, 3, 8, 8)), rng.random((48, 3, 8, 8)))
+    assert found is not None
+    assert "mean" in found.text
+    assert found.clear
+
+
+def test_a_teacher_of_other_weights_is_not_clearly_another_distribution() -> None:
+    rng = np.random.default_rng(0)
+    found = differ(rng.standard_normal(5000) * 3.1, rng.standard_normal(5000) * 2.2)
+    assert found is not None
+    assert not found.clear
 
 
 def test_class_counts() -> None:

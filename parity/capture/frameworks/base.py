@@ -168,6 +168,9 @@ class Adapter(Protocol):
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         """State tensors by the id of the parameter object."""
 
+    def is_loader(self, value: Any) -> bool:
+        """Whether something that was made as a loader gives batches itself, and is no part of another loader."""
+
     def describe_loader(self, loader: Any) -> LoaderEvent:
         """A data loader's arguments, its pipeline, and whether it shuffles."""
 

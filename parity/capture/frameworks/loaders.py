@@ -51,6 +51,7 @@ def wrap(adapter: Any, iterator: Any, loader: Any) -> None:
         file, line = adapter.session.source.here()
         made = Made(file, line, *bound_arguments(init, args, kwargs, adapter.is_tensor))
         object.__setattr__(this, "_parity_made", made)
+        adapter.session.loader_made(this)
 
     adapter._replace(iterator, "__next__", wrapped)
     adapter._replace(iterator, "__init__", wrapped_opening)

@@ -476,6 +476,9 @@ class MindSporeAdapter:
                 found[id(parameter)][key] = state
         return found
 
+    def is_loader(self, value: Any) -> bool:
+        return datasets.is_loader(value)
+
     def describe_loader(self, loader: Any) -> LoaderEvent:
         return datasets.describe(loader, self.made(loader), self.session.source)
 

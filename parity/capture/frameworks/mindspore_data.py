@@ -53,6 +53,8 @@ def _noting(adapter: Any, new: Any) -> Any:
         made = object.__new__(cls) if new is object.__new__ else new(cls, *args, **kwargs)
         file, line = adapter.session.source.here()
         made._parity_made = Made(file, line, *bound_arguments(cls.__init__, args, kwargs, _is_tensor))
+        if isinstance(made, Dataset) and file is not None and (args or kwargs):  # a copy is made without arguments
+            adapter.session.loader_made(made)
         return made
 
     return wrapped
@@ -68,6 +70,15 @@ def epoch(dataset: Any) -> Iterator[Any]:
         yield from iterator
     finally:
         iterator.stop()
+
+
+def is_loader(value: Any) -> bool:
+    """Whether this is a `DataLoader`, or a dataset that makes batches and that no other one reads."""
+    if dataloader is not None and isinstance(value, dataloader.DataLoader):
+        return True
+    if not isinstance(value, Dataset) or any(parent() is not None for parent in value.parent):
+        return False
+    return any("batch_size" in _made(node).arguments for node in _nodes(value))
 
 
 def describe(dataset: Any, made: Made, source: Source) -> LoaderEvent:

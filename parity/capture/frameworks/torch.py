@@ -370,6 +370,9 @@ class TorchAdapter:
             for parameter, state in optimizer.state.items()
         }
 
+    def is_loader(self, value: Any) -> bool:
+        return isinstance(value, dataloader.DataLoader)
+
     def describe_loader(self, loader: Any) -> LoaderEvent:
         return loaders.describe(loader, self.made(loader), self.session.source, torch.is_tensor)
 
