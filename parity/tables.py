@@ -80,6 +80,7 @@ def check_tables(
         for number, outcome in enumerate(check(listed, worker), 1):
             if outcome.problems:
                 failed.append(outcome)
+                progress(_line(outcome) + f": {outcome.problems[0]}")
             if number % 100 == 0:
                 progress(f"{number} of {len(listed)} checks, {len(failed)} failed")
     if form == "json":
@@ -111,11 +112,15 @@ def _document(chosen: Sequence[mapping.Entry], count: int, failed: Sequence[Outc
 def _text(chosen: Sequence[mapping.Entry], count: int, failed: Sequence[Outcome]) -> str:
     lines = []
     for outcome in failed:
-        entry = outcome.task.entry
-        what = f"proof {outcome.task.what}" if isinstance(outcome.task.what, int) else outcome.task.what
-        lines.append(f"{entry.family}: {entry.reference} -> {entry.candidate}, {what}")
+        lines.append(_line(outcome))
         lines += [f"  {problem}" for problem in outcome.problems]
     versions = ", ".join(f"{name} {version}" for name, version in mapping.VERIFIED.items())
     ending = f"{len(failed)} have changed" if failed else "all hold"
     lines.append(f"{len(chosen)} entries (written for {versions}), {count} checks: {ending}")
     return "\n".join(lines) + "\n"
+
+
+def _line(outcome: Outcome) -> str:
+    entry = outcome.task.entry
+    what = f"proof {outcome.task.what}" if isinstance(outcome.task.what, int) else outcome.task.what
+    return f"{entry.family}: {entry.reference} -> {entry.candidate}, {what}"

@@ -69,7 +69,7 @@ def _unwrapped(function: Any) -> Any:
 
 def shown(default: Any) -> Any:
     """A default as an entry writes it: the value of a literal, else its `repr` without addresses."""
-    if default is ABSENT or default is None or isinstance(default, (bool, int, float, str)):
+    if default is ABSENT or default is None or type(default) in (bool, int, float, str):
         return default
     if isinstance(default, (tuple, list)) and repr(default) == repr(_literal(repr(default))):
         return default

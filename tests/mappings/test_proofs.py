@@ -12,7 +12,7 @@ from parity.proofs.check import Outcome, Task, Worker, tasks
 from parity.proofs.values import Array, array
 from parity.tables import check_tables
 
-SAMPLE = 60
+SAMPLE = 40
 """Proofs in an ordinary run: every n-th, so that each family has some."""
 
 
