@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.compare.faults import Judged
+from parity.diagnose.gradients import name_scaled_losses
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.diagnose.names import Names
 from parity.diagnose.names import at as _at
@@ -49,6 +50,7 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
                 _merge(found, key, finding)
     findings = untied(list(found.values()), reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
+    name_scaled_losses(findings, judged, candidate)
     findings += optimizer_findings(judged, reference, candidate)
     findings += _buffers(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
