@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import overload
 
@@ -77,6 +79,21 @@ def number(flag: str, value: float | None, *, positive: bool = False) -> float |
     return value
 
 
+def byte_count(flag: str, text: str | None) -> int | None:
+    """A number of bytes, such as `500M` or `2G` (1024 based); None is handed on.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    count = float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0.0
+    if not 0 < count < 2**63:
+        raise UsageError(f"{flag}: {text} is no size", hint="write it like 500M or 20G")
+    return int(count)
+
+
 def split(flag: str, text: str) -> list[str]:
     """A script's arguments, quoted as for a shell.
 
@@ -110,7 +127,14 @@ def trace_file(name: str) -> Path:
     path = Path(name)
     if path.suffix != ".trace":
         raise UsageError(f"-o {name}: a trace is called NAME.trace", hint="name an output that ends in .trace")
-    return _writable(path, name, folder=True)
+    _writable(path, name, folder=True)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".parity-", dir=path.parent))
+    except OSError as error:
+        raise UsageError(
+            f"-o {name}: nothing can be written there: {error.strerror}", hint="name another folder"
+        ) from None
+    return path
 
 
 def _writable(path: Path, name: str, *, folder: bool = False) -> Path:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import parity
-from parity.arguments import number, output_file, split, stages, subject, trace_file
+from parity.arguments import byte_count, number, output_file, split, stages, subject, trace_file
+from parity.config import merged, read_config
 from parity.errors import Exit, ParityError, UsageError
 from parity.options import Options, Request
 
@@ -58,6 +59,7 @@ _formatted = click.option("--format", "form", type=click.Choice(["text", "json"]
 def _running(function: F) -> F:
     """The options that say how scripts are run and what is printed."""
     for option in (
+        click.option("--max-disk", metavar="SIZE", help="Stop before traces take more than this, such as 500M or 20G."),
         _formatted,
         click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds for each script."),
         click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Training steps."),
@@ -66,19 +68,47 @@ def _running(function: F) -> F:
     return function
 
 
+def _judging(function: F) -> F:
+    """The options that say how a comparison is judged."""
+    for option in (
+        click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol."),
+        click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol."),
+        click.option("--strict", is_flag=True, help="Make warnings faults."),
+        click.option("--skip", metavar="STAGE,...", default="", help="Leave these stages out."),
+        click.option("--only", metavar="STAGE,...", default="", help="Judge these stages and no others."),
+    ):
+        function = option(function)
+    return function
+
+
+def _options(given: dict[str, Any], **more: Any) -> Options:
+    """The options that judge.
+
+    Raises:
+        UsageError: One of them says something that it cannot say.
+    """
+    if (given["rtol"] is None) != (given["atol"] is None):
+        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
+    return Options(
+        only=stages("--only", given["only"]),
+        skip=stages("--skip", given["skip"]),
+        strict=given["strict"],
+        rtol=number("--rtol", given["rtol"]),
+        atol=number("--atol", given["atol"]),
+        **more,
+    )
+
+
 @command.command("compare", short_help="Compare two scripts, two traces, or one of each.")
 @click.argument("reference")
 @click.argument("candidate")
 @click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
 @_running
 @click.option("--keep", metavar="DIR", help="Keep traces and comparison here instead of in the cache.")
-@click.option("--only", metavar="STAGE,...", default="", help="Judge these stages and no others.")
-@click.option("--skip", metavar="STAGE,...", default="", help="Leave these stages out.")
-@click.option("--strict", is_flag=True, help="Make warnings faults.")
-@click.option("--rtol", type=float, help="Judge the local error by allclose; with --atol.")
-@click.option("--atol", type=float, help="Judge the local error by allclose; with --rtol.")
+@_judging
 @click.option("--train", type=click.IntRange(min=2), metavar="N", help="Train N steps; compare the losses, too.")
 @click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
+@click.option("--summary", is_flag=True, help="A first look by statistics only; never says match.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
 @click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
 @click.option("--candidate-python", metavar="PYTHON", help="Interpreter of the candidate.")
@@ -91,18 +121,17 @@ def _running(function: F) -> F:
 def compare(script_args: list[str], /, **given: Any) -> Task:
     """Compare REFERENCE with CANDIDATE: training scripts (.py) or traces (.trace).
 
-    What stands after -- goes to both scripts.
+    What stands after -- goes to both scripts. Options may also stand in a parity.toml beside the candidate.
     """
-    if (given["rtol"] is None) != (given["atol"] is None):
-        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
-    options = Options(
-        only=stages("--only", given["only"]),
-        skip=stages("--skip", given["skip"]),
-        strict=given["strict"],
-        rtol=number("--rtol", given["rtol"]),
-        atol=number("--atol", given["atol"]),
+    config = read_config(Path(given["candidate"]))
+    given = merged(given, _explicit(), config, Path(given["candidate"]).parent)
+    options = _options(
+        given,
         free=given["free"],
+        summary=given["summary"],
         steps=given["steps"],
+        ignored=tuple(config.ignore),
+        accepted=tuple(config.accept),
         train=given["train"] or 0,
     )
     sides = {
@@ -117,9 +146,19 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
     }
     timeout = number("--timeout", given["timeout"], positive=True)
     keep = Path(given["keep"]) if given["keep"] else None
-    request = Request(sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"])
+    request = Request(
+        sides["reference"], sides["candidate"], options, timeout, keep, given["fresh"],
+        byte_count("--max-disk", given["max_disk"]), tuple(config.pin),
+    )  # fmt: skip
     outputs = [output_file(name) for name in given["outputs"]]
     return lambda: _compare(request, outputs, given["form"], given["verbose"])
+
+
+def _explicit() -> set[str]:
+    """The parameters that stand on the command line."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource
+    return {name for name in context.params if context.get_parameter_source(name) is source.COMMANDLINE}
 
 
 def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) -> int:
@@ -158,6 +197,7 @@ def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) ->
 @click.option("--python", metavar="PYTHON", help="Interpreter to run it in.")
 @click.option("--cwd", metavar="DIR", help="Folder to run it in.")
 @click.option("--sync", metavar="REF.trace", help="Start from that reference's weights and give its batches.")
+@click.option("--no-noise", is_flag=True, help="Leave out the passes that measure a reference's rounding.")
 @click.pass_obj
 def capture(script_args: list[str], /, **given: Any) -> Task:
     """Record SCRIPT's training as a trace. What stands after -- goes to the script."""
@@ -165,6 +205,7 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
     script = subject(side, given["script"], given["python"], given["cwd"], tuple(script_args), script_only=True)
     timeout = number("--timeout", given["timeout"], positive=True)
     output = trace_file(given["output"])
+    limit = byte_count("--max-disk", given["max_disk"])
     sync = Path(given["sync"]) if given["sync"] else None
 
     def run() -> int:
@@ -179,6 +220,7 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
         path = launch(
             script.path, output, side=side, args=script.args, steps=given["steps"], timeout=timeout,
             python=script.python, cwd=script.cwd, log=Console().forward, sync=sync,
+            limit=limit, noise=sync is None and not given["no_noise"],
         )  # fmt: skip
         trace = Trace(path)
         meta = trace.meta
@@ -193,6 +235,54 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
             text = "{trace}: {framework} {version}, {steps} steps, {layers} layers, {parameters} parameters"
             _print("\n".join(map(safe, (text.format_map(facts), *meta.notes))) + "\n")
         return Exit.MATCH
+
+    return run
+
+
+@command.command("report", short_help="Print a kept comparison again.")
+@click.argument("saved")
+@click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
+@_formatted
+@_judging
+def report(**given: Any) -> Task:
+    """Print the comparison that is kept in SAVED (the folder of --keep, or a comparison.json), without running it.
+
+    With options that judge, its traces are judged anew.
+    """
+    saved, options = Path(given["saved"]), _options(given)
+    outputs = [output_file(name) for name in given["outputs"]]
+
+    def run() -> int:
+        from parity.report.json import document, dumps
+        from parity.saved import judge_again, read_saved
+
+        comparison = read_saved(saved)
+        if options != Options():
+            comparison = judge_again(saved, options)
+        _write_reports(outputs, comparison)
+        if given["form"] == "json":
+            _print(dumps(document(comparison)))
+        else:
+            _print_text(comparison)
+        return _EXITS.get(comparison.verdict, Exit.ERROR)
+
+    return run
+
+
+@command.command("doctor", short_help="Interpreters, frameworks, versions, and whether they work.")
+@click.option("--python", "pythons", multiple=True, metavar="PYTHON", help="Another interpreter; may be repeated.")
+@_formatted
+def doctor(pythons: tuple[str, ...], form: str) -> Task:
+    """List interpreters, their frameworks and what is supported, and capture one layer with each.
+
+    Exit codes: 0 every framework that is installed works, 2 one does not, or there is none.
+    """
+
+    def run() -> int:
+        from parity.doctor import examine
+        from parity.doctor import report as print_report
+
+        return print_report(examine(pythons), form, _print)
 
     return run
 

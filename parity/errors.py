@@ -57,6 +57,12 @@ class NothingCaptured(ParityError):
     slug = "no-model-called"
 
 
+class OutOfSpace(ParityError):
+    """A trace has no room: the disk is full, or the limit that the user set is reached."""
+
+    slug = "disk-full"
+
+
 class FrameworkMissing(ParityError):
     """An interpreter cannot import the framework that its script needs."""
 

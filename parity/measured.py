@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from parity.errors import TraceError
+
 
 class Measured(msgspec.Struct):
     """The candidate's value at one boundary against what the reference's own code makes there.
@@ -119,5 +121,13 @@ def write_forced(folder: Path, forced: Forced) -> None:
 
 
 def read_forced(folder: Path) -> Forced:
-    """Reads what `write_forced` wrote."""
-    return msgspec.json.decode((folder / "forced.json").read_bytes(), type=Forced)
+    """Reads what `write_forced` wrote.
+
+    Raises:
+        TraceError: It cannot be decoded.
+    """
+    path = folder / "forced.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Forced)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise TraceError(f"{path} cannot be read: {error}", hint="compare again") from None

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 
 LATER = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
 """Steps of a longer training that are followed closely: faults of schedules and of state show late."""
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two layers, by their paths, that correspond to each other, with everything below them."""
+
+    reference: str
+    candidate: str
+
+
+class Ignored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A path of either side that is not judged, with everything below it, and why; `*` stands for anything."""
+
+    path: str
+    reason: str
+
+    def covers(self, path: str) -> bool:
+        """Whether a path is this one or lies below it."""
+        return fnmatchcase(path, self.path) or fnmatchcase(path, f"{self.path}.*")
+
+
+class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Findings that are known and accepted, and why: those that have all that is named here."""
+
+    reason: str
+    kind: str | None = None
+    stage: str | None = None
+    candidate: str | None = None
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is self.stage is self.candidate is self.reference is None:
+            raise ValueError("an accepted finding needs a kind, a stage, a candidate or a reference")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +54,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         atol: The absolute one.
         free: The candidate keeps its own weights and batches.
         steps: Training steps asked of each script.
+        summary: A first look at statistics only.
+        ignored: Paths that are not judged.
+        accepted: Findings that are no faults.
         train: Training steps of which the losses are compared; 0 for those of `steps`.
     """
 
@@ -31,6 +67,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     atol: float | None = None
     free: bool = False
     steps: int = 3
+    summary: bool = False
+    ignored: tuple[Ignored, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     train: int = 0
 
     @property
@@ -69,6 +108,8 @@ class Request(msgspec.Struct, frozen=True):
         options: How to judge.
         timeout: Seconds that each script may take.
         keep: Folder for traces and comparison; the user's cache where it is None.
+        pins: Layers that the user has paired.
+        max_disk: Bytes that all traces may take together.
         fresh: Run the reference even where an unchanged one was captured before.
     """
 
@@ -78,6 +119,8 @@ class Request(msgspec.Struct, frozen=True):
     timeout: float
     keep: Path | None = None
     fresh: bool = False
+    max_disk: int | None = None
+    pins: tuple[Pin, ...] = ()
 
 
 def is_trace_name(path: Path) -> bool:

@@ -11,11 +11,12 @@ from parity.capture.job import Job
 from parity.capture.launch import capture, check_replaceable, run_job
 from parity.console import Console
 from parity.document import Comparison
-from parity.errors import CaptureFailed, ParityError, ScriptError, ScriptTimeout, TraceError
+from parity.errors import CaptureFailed, OutOfSpace, ParityError, ScriptError, ScriptTimeout, TraceError
 from parity.options import Request, Subject
 from parity.report.json import document, dumps
 from parity.reuse import References
 from parity.runs import run_folder
+from parity.saved import judged
 from parity.trace import Trace
 
 FORCED_PASSES = 5
@@ -94,10 +95,12 @@ class _Run:
             candidate = self._capture(
                 "candidate", self.request.candidate, _steps(options.length, reference), reference.path
             )
-        forced = None if self.request.reference.is_trace else self._force(reference, candidate)
+        exact = not (self.request.reference.is_trace or options.summary)
+        forced = self._force(reference, candidate) if exact else None
         self.console.begin("comparing")
         start = time.perf_counter()
-        comparison = judge(reference, candidate, forced, options)
+        given = self.request.reference.is_trace or self.request.candidate.is_trace
+        comparison = (judged if given else judge)(reference, candidate, forced, options)
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
         comparison.reference.notes = [*comparison.reference.notes, *self.notes["reference"]]
@@ -124,7 +127,9 @@ class _Run:
     def _reference(self, subject: Subject, steps: int) -> Trace:
         """The reference's trace: that of an earlier run where nothing changed since."""
         output, references = self._output("reference"), References()
-        known = None if self.request.fresh else references.find(subject, steps, output, self.request.options.sampled)
+        options = self.request.options
+        fresh = self.request.fresh or options.summary
+        known = None if fresh else references.find(subject, steps, output, options.sampled)
         if known is not None:
             try:
                 trace = Trace(output)
@@ -140,8 +145,8 @@ class _Run:
         inputs = output.with_name(output.name + ".inputs")
         try:
             trace = self._capture("reference", subject, steps, None, inputs=True)
-            if trace.meta.complete and inputs.is_file():
-                references.keep(subject, steps, output, inputs, self.request.options.sampled)
+            if trace.meta.complete and inputs.is_file() and not options.summary:
+                references.keep(subject, steps, output, inputs, options.sampled)
         finally:
             inputs.unlink(missing_ok=True)
         return trace
@@ -155,10 +160,12 @@ class _Run:
             path = capture(
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
-                free=self.request.options.free, inputs=inputs, sampled=self.request.options.sampled,
+                free=self.request.options.free, inputs=inputs,
+                limit=self._left(), pins=[(pin.reference, pin.candidate) for pin in self.request.pins],
+                summary=self.request.options.summary, sampled=self.request.options.sampled,
             )  # fmt: skip
             trace = Trace(path)
-        except (ScriptError, ScriptTimeout, CaptureFailed) as error:
+        except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:
             partial = _usable(output.with_name(output.name + ".partial"))
             if partial is None:
                 raise
@@ -174,7 +181,8 @@ class _Run:
         job = Job(
             "force", str(script), list(subject.args), str(self.folder / "forced"),
             min(reference.meta.steps, candidate.meta.steps), reference=str(reference.path.resolve()),
-            candidate=str(candidate.path.resolve()), sampled=self.request.options.sampled,
+            candidate=str(candidate.path.resolve()), limit=self._left(),
+            sampled=self.request.options.sampled,
         )  # fmt: skip
         self.console.begin("forcing the reference along the candidate")
         start = time.perf_counter()
@@ -184,10 +192,17 @@ class _Run:
                 job, python=subject.python, cwd=subject.cwd, timeout=self.request.timeout * FORCED_PASSES,
                 side="reference", log=self.console.forward,
             )  # fmt: skip
-        except (ScriptError, ScriptTimeout, CaptureFailed) as error:
+        except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:
             self.errors.append(error)
         self._took("forced", start, "done" if forced else "failed")
         return forced
+
+    def _left(self) -> int | None:
+        """Bytes that are left of what the traces may take."""
+        if self.request.max_disk is None:
+            return None
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        return max(0, self.request.max_disk - sum(file.stat().st_size for file in files))
 
     def _took(self, phase: str, start: float, how: str) -> None:
         self.timings[phase] = time.perf_counter() - start

@@ -6,21 +6,25 @@ header. A trace is written to `NAME.trace.partial` and renamed when it is comple
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from parity.errors import TraceError
+from parity.errors import OutOfSpace, TraceError
 from parity.model import SCHEMA, Event, Layers, LossEvent, Meta, TensorEvent, TensorRef
+from parity.space import FULL, disk_full, over_limit
 
 FLUSH_BYTES = 64 * 2**20
 """Tensors are gathered to this many bytes before a file of them is written."""
@@ -33,6 +37,14 @@ _DTYPES = {
 _NAMES = {tag: name for name, tag in _DTYPES.items()}
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _MAX_HEADER = 100 * 2**20
+_MAX_RECORD = 256 * 2**20
+"""Bytes of `meta.json`, of `layers.json` or of one event that are still read: those of real traces are far smaller."""
+
+FEW = 64
+"""Elements of a tensor that a summary stores too: losses are looked at one by one."""
+
+RESERVE = 32 * 2**20
+"""Bytes that a trace leaves free on its disk."""
 
 
 def digest_of(array: np.ndarray, dtype: str) -> str:
@@ -81,10 +93,23 @@ class TraceWriter:
 
     Args:
         path: The final folder, `NAME.trace`. The partial folder stands beside it.
+        limit: Bytes that the trace may take; None for as much as the disk has.
+        summary: Write the statistics of tensors, and the tensors themselves only while `keeping` is set.
+
+    Attributes:
+        keeping: Whether tensors are stored now.
+        written: Bytes that it takes so far.
+        failed: The error after which nothing more can be written.
+
+    Every method that writes raises `OutOfSpace` where there is no room, and again from then on.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int | None = None, summary: bool = False) -> None:
         self.final = path
+        self.limit = limit
+        self.keeping = not summary
+        self.written = 0
+        self.failed: OutOfSpace | None = None
         self.partial = path.with_name(path.name + ".partial")
         if self.partial.exists():
             shutil.rmtree(self.partial)
@@ -92,6 +117,7 @@ class TraceWriter:
         self._events = open(self.partial / "events.jsonl", "wb")  # noqa: SIM115  (closed by finish or close)
         self._encoder = msgspec.json.Encoder()
         self._known: set[str] = set()
+        self._stored: set[str] = set()
         self._pending: dict[str, tuple[TensorRef, np.ndarray]] = {}
         self._pending_bytes = 0
         self._files = 0
@@ -103,39 +129,91 @@ class TraceWriter:
             array: Any shape; bfloat16 as its bits in uint16, with `dtype="bfloat16"`. Not changed afterwards.
             dtype: The framework's element type; the array's own where it is not given.
         """
+        self._check()
         dtype = dtype or array.dtype.name
         if dtype not in _DTYPES:
             array, dtype = array.astype(np.float64), "float64"
         ref = TensorRef(digest_of(array, dtype), dtype, tuple(array.shape))
         if ref.digest not in self._known:
             self._known.add(ref.digest)
+            self.event(_statistics(ref, array))
+        if (self.keeping or array.size <= FEW) and ref.digest not in self._stored:
+            self._stored.add(ref.digest)
             self._pending[ref.digest] = (ref, array)
             self._pending_bytes += array.nbytes
-            self.event(_statistics(ref, array))
+            self.written += array.nbytes
             if self._pending_bytes > FLUSH_BYTES:
                 self.flush()
         return ref
 
+    @contextmanager
+    def needed(self) -> Iterator[None]:
+        """What is put meanwhile is stored in any case: what the other run starts from and is given."""
+        before, self.keeping = self.keeping, True
+        try:
+            yield
+        finally:
+            self.keeping = before
+
     def event(self, event: Event) -> None:
         """Appends one record."""
-        self._events.write(self._encoder.encode(event) + b"\n")
+        self._check()
+        line = self._encoder.encode(event) + b"\n"
+        self.written += len(line)
+        with self._on_disk():
+            self._events.write(line)
 
     def flush(self) -> None:
         """Writes the gathered tensors to a file of their own."""
-        if self._pending:
-            _write_safetensors(self.partial / "tensors" / f"{self._files:05}.safetensors", self._pending)
-            self._files += 1
-            self._pending.clear()
-            self._pending_bytes = 0
-        self._events.flush()
+        self._check()
+        with self._on_disk():
+            if self._pending:
+                if shutil.disk_usage(self.partial).free < self._pending_bytes + RESERVE:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                path = self.partial / "tensors" / f"{self._files:05}.safetensors"
+                try:
+                    _write_safetensors(path, self._pending)
+                except OSError:
+                    path.unlink(missing_ok=True)
+                    raise
+                self._files += 1
+                self._pending.clear()
+                self._pending_bytes = 0
+            self._events.flush()
 
     def layers(self, layers: Layers) -> None:
         """Writes `layers.json`."""
-        (self.partial / "layers.json").write_bytes(msgspec.json.encode(layers))
+        self._replace("layers.json", msgspec.json.encode(layers))
 
     def meta(self, meta: Meta) -> None:
         """Writes `meta.json`."""
-        (self.partial / "meta.json").write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=1))
+        self._replace("meta.json", msgspec.json.format(msgspec.json.encode(meta), indent=1))
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """Writes a whole file; what stood there stays where that fails."""
+        with self._on_disk():
+            beside = self.partial / f"{name}.new"
+            try:
+                beside.write_bytes(content)
+                os.replace(beside, self.partial / name)
+            finally:
+                beside.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        if self.failed is None and self.limit is not None and self.written > self.limit:
+            self.failed = over_limit(self.final.name, self.limit)
+        if self.failed is not None:
+            raise self.failed
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self.failed = disk_full(self.partial, error)
+            raise self.failed from None
 
     def finish(self) -> None:
         """Completes the trace under its final name, replacing an older trace."""
@@ -148,8 +226,11 @@ class TraceWriter:
     def close(self) -> None:
         """Leaves the trace partial, but readable."""
         if not self._events.closed:
-            self.flush()
-            self._events.close()
+            try:
+                self.flush()
+                self._events.close()
+            except (OutOfSpace, OSError):
+                pass  # the records before the last complete step are on the disk
 
 
 class Trace:
@@ -164,6 +245,11 @@ class Trace:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        for name in ("meta.json", "layers.json", "events.jsonl", "noise.json"):
+            if (self.path / name).is_symlink():
+                raise TraceError(
+                    f"{self.path / name} is a symbolic link", hint="a trace holds its own records: copy it again"
+                )
         if not (self.path / "meta.json").is_file():
             raise TraceError(f"{self.path} is not a trace: it has no meta.json", hint="capture it again")
         self.meta = self._decode("meta.json", Meta)
@@ -183,6 +269,8 @@ class Trace:
 
     def _decode(self, name: str, kind: Any) -> Any:
         try:
+            if (self.path / name).stat().st_size > _MAX_RECORD:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, OSError, RecursionError) as error:
             raise TraceError(f"{self.path / name} cannot be read: {error}", hint="capture the script again") from None
@@ -193,12 +281,15 @@ class Trace:
         if not path.is_file():
             return
         with open(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+            for number in itertools.count(1):
+                line = lines.readline(_MAX_RECORD)
+                if not line:
+                    return
                 if not line.endswith(b"\n") and not self.meta.complete:
                     return
                 try:
                     yield decoder.decode(line)
-                except (msgspec.MsgspecError, RecursionError) as error:
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                     raise TraceError(f"{path}, line {number}: {error}", hint="capture the script again") from None
 
     def _read_locations(self) -> dict[str, tuple[Path, int, int]]:
@@ -207,8 +298,9 @@ class Trace:
         if folder.is_symlink():
             raise TraceError(f"{folder} is a symbolic link", hint="a trace holds its own tensors: copy it again")
         for path in sorted(folder.glob("*.safetensors")):
-            if path.is_symlink():
-                raise TraceError(f"{path} is a symbolic link", hint="a trace holds its own tensors: copy it again")
+            if path.is_symlink() or not path.is_file():
+                kind = "a symbolic link" if path.is_symlink() else "no file"
+                raise TraceError(f"{path} is {kind}", hint="a trace holds its own tensors: copy it again")
             locations.update(_read_header(path))
         return locations
 
@@ -230,13 +322,23 @@ class Trace:
         raw = np.dtype("uint16" if ref.dtype == "bfloat16" else ref.dtype)
         if raw.itemsize * ref.size != nbytes:
             raise TraceError(f"{path}: tensor {ref.digest[:8]} has {nbytes} bytes, not those of {ref.dtype}{ref.shape}")
-        if nbytes == 0:
-            return np.zeros(ref.shape, raw)
-        if path not in self._maps:
-            self._maps[path] = np.memmap(path, np.uint8, "r")
-        return widen(
-            self._maps[path][offset : offset + nbytes].view(raw).reshape(ref.shape).view(np.ndarray), ref.dtype
-        )
+        try:
+            if nbytes == 0:
+                return np.zeros(ref.shape, raw)
+            if path not in self._maps:
+                self._maps[path] = np.memmap(path, np.uint8, "r")
+            stored = self._maps[path][offset : offset + nbytes].view(raw).reshape(ref.shape).view(np.ndarray)
+        except (ValueError, OverflowError, OSError) as error:
+            raise TraceError(f"{path}: tensor {ref.digest[:8]} cannot be read: {error}") from None
+        return widen(stored, ref.dtype)
+
+    def statistics(self) -> dict[str, TensorEvent]:
+        """The statistics of every tensor by its digest, also of those whose values were not stored.
+
+        Raises:
+            TraceError: The records cannot be decoded.
+        """
+        return {event.ref.digest: event for event in self._read_events() if isinstance(event, TensorEvent)}
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written."""

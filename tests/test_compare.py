@@ -79,22 +79,25 @@ class TestFaithful:
 
 class TestForward:
     @pytest.mark.parametrize(
-        ("edit", "path", "mine", "part", "size"),
+        ("edit", "kind", "path", "mine", "part", "size"),
         [
-            (pairs.LAYERNORM_EPS, "attn.ln", "attention.norm", "nn.LayerNorm", (5e-6, 1e-4)),
-            (pairs.GELU_TANH, "gelu", "act", "self.gelu(", (5e-5, 1e-3)),
-            (pairs.SCALE_BETWEEN, "", "", "ops.tanh(x)", (0.05, 0.3)),
-            (pairs.SOFTMAX_AXIS, "attn", "attention", "ops.softmax", (0.02, 0.5)),
-            (pairs.LEAKY_RELU, "relu", "relu", "self.relu(", (0.02, 0.3)),
+            (pairs.LAYERNORM_EPS, "norm-eps", "attn.ln", "attention.norm", "nn.LayerNorm", (5e-6, 1e-4)),
+            (pairs.GELU_TANH, "gelu-approximate", "gelu", "act", "nn.GELU(", (5e-5, 1e-3)),
+            (pairs.SCALE_BETWEEN, "", "", "", "ops.tanh(x)", (0.05, 0.3)),
+            (pairs.SOFTMAX_AXIS, "", "attn", "attention", "ops.softmax", (0.02, 0.5)),
+            (pairs.LEAKY_RELU, "layer-type", "relu", "relu", "nn.LeakyReLU(", (0.02, 0.3)),
         ],
         ids=["layernorm-eps", "gelu-tanh", "scale-between", "softmax-axis", "leaky-relu"],
     )
     def test_one_fault(
-        self, parity: Parity, edit: Edit, path: str, mine: str, part: str, size: tuple[float, float]
+        self, parity: Parity, edit: Edit, kind: str, path: str, mine: str, part: str, size: tuple[float, float]
     ) -> None:
+        """What was declared carries what diverges by it; else the divergence is a finding of its own."""
         candidate = edited(MS, edit)
         fault = only_fault(compare(parity, candidate, "--steps", "1"))
-        assert (fault["stage"], fault["status"], fault["step"]) == ("forward", "introduced", 0)
+        stage = "hyperparameters" if kind else "forward"
+        assert (fault["stage"], fault["status"], fault["step"]) == (stage, "introduced", 0)
+        assert fault["kind"] == (kind or fault["kind"])
         assert (fault["candidate"]["path"], fault["reference"]["path"]) == (path, mine)
         assert (fault["candidate"]["file"], fault["reference"]["file"]) == ("cand.py", "ref.py")
         assert fault["candidate"]["line"] == line_of(candidate, part)
@@ -116,7 +119,9 @@ class TestLoss:
         """A batch of 8: the loss and all gradients are off by a power of two, and nothing scales on purpose."""
         candidate = edited(MS, pairs.LOSS_SUM)
         fault = only_fault(compare(parity, candidate, "--steps", "1"))
-        assert (fault["stage"], fault["candidate"]["path"]) == ("loss", "criterion")
+        assert (fault["stage"], fault["kind"]) == ("hyperparameters", "reduction")
+        assert fault["candidate"]["path"] == "criterion"
+        assert (fault["reference"]["value"], fault["candidate"]["value"]) == ("mean", "sum")
         assert fault["error"] == pytest.approx(7.0, rel=1e-4)
 
 
@@ -142,17 +147,14 @@ class TestBackward:
         assert only_fault(stopped)["candidate"]["path"] == "attn"
 
     def test_a_frozen_parameter(self, frozen: Done) -> None:
-        (fault, *others) = faults(frozen)
-        assert (fault["kind"], fault["stage"]) == ("gradient-missing", "backward")
+        fault = only_fault(frozen)
+        assert (fault["kind"], fault["stage"]) == ("frozen-parameter", "structure")
         assert fault["candidate"]["path"] == fault["reference"]["path"] == "down.weight"
-        assert {other["stage"] for other in others} <= {"optimizer"}
-
-    def test_a_frozen_parameter_is_one_finding(self, frozen: Done) -> None:
-        assert only_fault(frozen)["kind"] == "gradient-missing"
+        assert "gets no gradient" in fault["cause"]["evidence"]
 
     def test_a_frozen_parameter_of_a_port(self, parity: Parity) -> None:
-        fault = faults(compare(parity, edited(MS, pairs.FROZEN), "--steps", "1"))[0]
-        assert (fault["kind"], fault["stage"]) == ("gradient-missing", "backward")
+        fault = only_fault(compare(parity, edited(MS, pairs.FROZEN), "--steps", "2"))
+        assert (fault["kind"], fault["stage"]) == ("frozen-parameter", "structure")
         assert fault["candidate"]["path"] == "fc2.weight"
 
 
@@ -177,13 +179,15 @@ class TestOptimizer:
 class TestMetrics:
     def test_batchnorm_momentum(self, parity: Parity) -> None:
         fault = only_fault(compare(parity, edited(MS, pairs.BN_MOMENTUM), "--steps", "1"))
-        assert (fault["stage"], fault["status"]) == ("metrics", "introduced")
-        assert fault["candidate"]["path"].startswith("norm")
+        assert (fault["stage"], fault["kind"]) == ("hyperparameters", "norm-momentum")
+        assert (fault["reference"]["value"], fault["candidate"]["value"]) == (0.1, 0.1)
+        assert fault["candidate"]["path"] == "norm"
+        assert "momentum=0.9" in fault["fix"]
 
     def test_batchnorm_momentum_that_is_nearly_right(self, parity: Parity) -> None:
         """After one step the mean is 0.2 times the batch's in the candidate, 0.1 times in the reference."""
         fault = only_fault(compare(parity, edited(MS, pairs.BN_MOMENTUM_NEAR), "--steps", "1"))
-        assert (fault["stage"], fault["status"]) == ("metrics", "introduced")
+        assert (fault["stage"], fault["status"]) == ("hyperparameters", "introduced")
         assert fault["error"] == pytest.approx(1.0, rel=1e-3)
 
 
@@ -195,7 +199,7 @@ class TestFree:
 
     def test_fault(self, parity: Parity) -> None:
         fault = only_fault(compare(parity, edited(MS, pairs.LAYERNORM_EPS), "--steps", "1", "--free"))
-        assert (fault["stage"], fault["candidate"]["path"]) == ("forward", "attn.ln")
+        assert (fault["stage"], fault["candidate"]["path"]) == ("hyperparameters", "attn.ln")
 
 
 class TestOptions:
@@ -221,13 +225,15 @@ class TestOptions:
     def test_skip_optimizer(self, parity: Parity) -> None:
         candidate = edited(TORCH, pairs.TORCH_RATE)
         fault = only_fault(compare(parity, candidate, "--steps", "1"))
-        assert (fault["stage"], fault["candidate"]["path"]) == ("optimizer", "optimizer")
-        assert fault["candidate"]["line"] == line_of(candidate, "optimizer.step()")
-        done = compare(parity, candidate, "--steps", "1", "--skip", "optimizer")
+        assert (fault["stage"], fault["kind"]) == ("hyperparameters", "learning-rate")
+        assert fault["candidate"]["line"] == line_of(candidate, "torch.optim.SGD(")
+        assert (fault["reference"]["value"], fault["candidate"]["value"]) == (0.1, 0.05)
+        done = compare(parity, candidate, "--steps", "1", "--skip", "optimizer,hyperparameters")
         assert (done.code, done.document["verdict"], done.document["findings"]) == (0, "match", [])
         assert done.document["stages"]["optimizer"]["status"] == "skipped"
         checked, _, unchecked = done.document["headline"].partition("; ")
-        assert checked == "match in forward, loss, backward, metrics"
+        assert checked == "match in environment, structure, initialization, forward, loss, backward, metrics"
+        assert "hyperparameters" in unchecked
         assert "optimizer" in unchecked
         assert unchecked.endswith("not checked")
 

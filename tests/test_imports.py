@@ -16,9 +16,23 @@ FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
 MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
-COMMON = {"trace", "sample", "tolerance", "document", "options", "measured", *MAPPINGS}
+COMMON = {"trace", "sample", "tolerance", "document", "options", "measured", "noise", "space", *MAPPINGS}
 JUDGEMENT = ["align", "compare", "diagnose", "report"]
-TOP = {"pipeline", "cli", "tables", "arguments", "console", "runs", "reuse", "pytest_plugin", "__init__", "__main__"}
+TOP = {
+    "pipeline",
+    "cli",
+    "tables",
+    "config",
+    "saved",
+    "doctor",
+    "arguments",
+    "console",
+    "runs",
+    "reuse",
+    "pytest_plugin",
+    "__init__",
+    "__main__",
+}
 
 
 def area(name: str) -> str:

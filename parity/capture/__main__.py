@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from typing import Any
 import msgspec
 
 from parity.capture.job import Job
-from parity.capture.run import SEED, on_import
+from parity.capture.run import SEED, on_import, tell
 from parity.capture.session import Session
-from parity.errors import ParityError
+from parity.errors import CaptureFailed, ParityError
 
 OK, SCRIPT_FAILED, PARITY_FAILED = 0, 64, 65
 
@@ -43,6 +45,11 @@ class _Frameworks:
             adapter.install(self.session)
             adapter.seed(SEED)
 
+    def forget(self) -> None:
+        """A process that the script has forked is none of ours: it must not write into the trace."""
+        if self.session is not None:
+            self.session.finished = True
+
     def follow(self, session: Session) -> None:
         """From now on the adapters tell this session."""
         self.session = session
@@ -57,8 +64,9 @@ class _Frameworks:
 
 def main(path: str) -> int:
     """Runs a job file; returns the process's exit code."""
-    job = msgspec.json.decode(Path(path).read_bytes(), type=Job)
+    job = msgspec.convert(json.loads(Path(path).read_bytes()), Job)
     frameworks = _Frameworks()
+    os.register_at_fork(after_in_child=frameworks.forget)
     on_import({"torch": frameworks.torch, "mindspore": frameworks.mindspore})
     try:
         if job.kind == "force":
@@ -69,9 +77,21 @@ def main(path: str) -> int:
 
         return OK if run_recorded(job, frameworks) else SCRIPT_FAILED
     except ParityError as error:
-        document = {"slug": error.slug, "message": error.message, "hint": error.hint}
-        Path(job.output + ".error").write_bytes(msgspec.json.encode(document))
-        return PARITY_FAILED
+        return _hand_on(job, error)
+    except Exception as error:  # what the parent shows is a message, never this process's traceback
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        return _hand_on(job, CaptureFailed(f"the recorder itself failed: {type(error).__name__}: {error} ({where})"))
+
+
+def _hand_on(job: Job, error: ParityError) -> int:
+    """Writes an error down for the parent."""
+    document = {"slug": error.slug, "message": error.message, "hint": error.hint}
+    try:
+        Path(job.output + ".error").write_text(json.dumps(document), encoding="utf-8")
+    except OSError:
+        tell(error.message)  # nothing can be written there, which may be the error itself
+    return PARITY_FAILED
 
 
 def _leave(code: int) -> None:

@@ -15,6 +15,7 @@ from parity.errors import (
     CaptureFailed,
     FrameworkMissing,
     NothingCaptured,
+    OutOfSpace,
     ParityError,
     ScriptError,
     ScriptTimeout,
@@ -103,9 +104,15 @@ def _handed_on(file: Path, what: str, side: str) -> ParityError:
         message = str(told["message"])
     except (OSError, ValueError, KeyError, TypeError):
         return CaptureFailed(f"the process of the {what} failed without saying why", side=side)
-    kinds: list[type[ParityError]] = [CaptureFailed, FrameworkMissing, NothingCaptured, TraceError, UsageError]
+    kinds: list[type[ParityError]] = [
+        CaptureFailed, FrameworkMissing, NothingCaptured, OutOfSpace, TraceError, UsageError,
+    ]  # fmt: skip
     kind = next((kind for kind in kinds if kind.slug == told.get("slug")), CaptureFailed)
-    return kind(message, hint=told.get("hint"), side=side)
+    if told.get("slug") == "max-disk":
+        kind = OutOfSpace
+    error = kind(message, hint=told.get("hint"), side=side)
+    error.slug = str(told.get("slug") or error.slug)
+    return error
 
 
 def _script_failed(meta: Meta, what: str, python: str, side: str) -> ParityError:

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
+from parity.align.candidate import Candidate
 from parity.align.parameters import Mapping
 from parity.capture import run as runner
-from parity.capture.candidate import Candidate
 from parity.capture.envelope import RUNS, Perturbed
 from parity.capture.force import Forcer
 from parity.capture.force_sampled import SampledForcer
@@ -43,7 +43,7 @@ def run_forced(job: Job, frameworks: Any) -> int:
     reference, trace = Trace(job.reference), Trace(job.candidate)
     mapping = msgspec.convert({k: v for k, v in (trace.meta.mapping or {}).items() if k in ("pairs", "nodes")}, Mapping)
     candidate = Candidate(trace, reference, mapping)
-    store = Store(Path(job.output))
+    store = Store(Path(job.output), job.limit)
     forced = Forced(steps=job.steps)
     base = "float64"
     passes = ["float64", "float32", *["probe"] * PROBES]

@@ -11,9 +11,11 @@ class Job(msgspec.Struct):
     `kind` is `record` (write a trace), `sync` (write a trace, started from `reference`'s weights and batches),
     `free` (the same without them: the parameters are only paired)
     or `force` (run the reference script along `candidate`'s trajectory; `mapping` pairs the parameters).
+    `inputs` asks for what the run depended on, as `NAME.trace.inputs`; `noise` for the noise passes of a reference.
+    `limit` is how many bytes the output may take; `pins` are pairs of layers that the user has fixed;
+    `summary` leaves the values of tensors out that no other run needs.
     `sampled` are the steps that are followed closely, None for all; with them, a `force` job also runs the reference
     with moved weights.
-    `inputs` asks for what the run depended on, as `NAME.trace.inputs`.
     """
 
     kind: str
@@ -25,4 +27,8 @@ class Job(msgspec.Struct):
     candidate: str | None = None
     side: str = "reference"
     inputs: bool = False
+    noise: bool = False
+    limit: int | None = None
+    summary: bool = False
+    pins: list[tuple[str, str]] = []
     sampled: list[int] | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,9 @@ from parity.capture.interpreter import command, environment
 from parity.capture.job import Job
 from parity.capture.process import Log, Tail, run
 from parity.errors import UsageError
+
+NOISY = 4
+"""A reference with its noise passes is run so many times; its timeout is that of so many runs."""
 
 
 def capture(
@@ -30,6 +35,10 @@ def capture(
     sync: Path | None = None,
     free: bool = False,
     inputs: bool = False,
+    noise: bool = False,
+    limit: int | None = None,
+    pins: Sequence[tuple[str, str]] = (),
+    summary: bool = False,
     sampled: list[int] | None = None,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
@@ -46,6 +55,10 @@ def capture(
         log: Takes what the script prints.
         sync: The reference's trace, whose weights and batches the script gets; None leaves it its own.
         free: With `sync`, only pair the parameters with that reference's.
+        noise: Run a reference again with moved values, and add what that does to its trace.
+        limit: Bytes that the trace may take.
+        pins: Layers that the user has paired, by their paths, reference first.
+        summary: Record statistics only, apart from what the other side starts from.
         sampled: The steps that are followed closely; None for all.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
 
@@ -62,9 +75,10 @@ def capture(
     reference = os.path.abspath(sync) if sync is not None else None
     kind = "record" if sync is None else "free" if free else "sync"
     job = Job(
-        kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, sampled=sampled
-    )
-    return run_job(job, python=python, cwd=cwd, timeout=timeout, side=side, log=log)
+        kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise,
+        limit=limit, pins=list(pins), summary=summary, sampled=sampled,
+    )  # fmt: skip
+    return run_job(job, python=python, cwd=cwd, timeout=timeout * (NOISY if noise else 1), side=side, log=log)
 
 
 def check_replaceable(output: Path) -> None:
@@ -77,7 +91,7 @@ def check_replaceable(output: Path) -> None:
         if not path.exists() and not path.is_symlink():
             continue
         inside = {entry.name for entry in path.iterdir()} if path.is_dir() and not path.is_symlink() else {"?"}
-        if not inside <= {"meta.json", "layers.json", "events.jsonl", "tensors"}:
+        if not inside <= {"meta.json", "layers.json", "events.jsonl", "noise.json", "tensors"}:
             raise UsageError(f"{path} exists and is no trace", hint="name another output, or remove it")
 
 
@@ -109,7 +123,7 @@ def run_job(job: Job, *, python: str, cwd: Path, timeout: float, side: str, log:
     printed = Tail(log)
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         file = Path(folder) / "job.json"
-        file.write_bytes(msgspec.json.encode(job))
+        file.write_text(json.dumps(msgspec.to_builtins(job)), encoding="utf-8")
         variables = environment(words[0], Path(folder).resolve())
         code = run([*words, str(file)], variables, cwd, timeout, printed)
     raise_for(Ended(code, python, timeout, printed.last_line()), job, side)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from parity.align.candidate import Candidate, idle_passes
 from parity.align.parameters import to_reference
 from parity.align.values import Index, Sketch, lay, layout, rms, tame
-from parity.capture.candidate import Candidate, idle_passes
 from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.capture.store import Key, Store
@@ -92,9 +92,9 @@ class Measuring(Session):
         self._n: dict[int, int] = {}
         self._rough: set[int] = set()
         self._slack: dict[int, float] = {}
-        self._tanh: set[int] = set()
+        self._inexact_ops: dict[int, float] = {}
         self._back: dict[int, int] = {}
-        self._back_tanh: set[int] = set()
+        self._back_inexact: dict[int, float] = {}
         self._back_rough: set[int] = set()
         self._used: set[int] = set()
         self._consumed: set[int] = set()

@@ -47,6 +47,7 @@ def run(command: list[str], environment: dict[str, str], cwd: Path, timeout: flo
         )  # fmt: skip
     except OSError as error:
         raise UsageError(f"{command[0]} cannot be started in {cwd}: {error.strerror}") from None
+    guard = _guard(process)
     try:
         if _forward(process, timeout, log):
             return process.returncode
@@ -57,9 +58,26 @@ def run(command: list[str], environment: dict[str, str], cwd: Path, timeout: flo
         raise
     finally:
         _kill_group(process)
+        if guard is not None:
+            guard.kill()
+            guard.communicate()
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _guard(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
+    """Ends the process's group when this process is killed and cannot do it: a shell that waits for its pipe to close.
+
+    None where there is no shell.
+    """
+    try:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", 'read _; kill -9 -- "-$0"', str(process.pid)], stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        return None
 
 
 def _forward(process: subprocess.Popen[bytes], seconds: float, log: Log) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from parity.model import (
 from parity.trace import TraceWriter
 
 PLANNED = 2000
-"""Steps after the captured ones for which learning rates are noted."""
+"""Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
 
 class Recorder(Session):
@@ -53,6 +54,7 @@ class Recorder(Session):
         self.writer = writer
         self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
+        self.initial = 0
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
@@ -75,7 +77,8 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            ref = self.store(tensor)
+            with self.writer.needed() if origin is not None else nullcontext():
+                ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
             self._keep.append(tensor)
             self._refs[tag] = ref
@@ -108,7 +111,8 @@ class Recorder(Session):
         length, batches = self.facts.get("batches_per_epoch"), self._batches
         epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
         for index, optimizer in enumerate(self.optimizers):
-            for plan in self.adapter.planned_rates(optimizer, self.step, PLANNED, epoch):
+            steps = max(100, PLANNED // max(1, len(self.adapter.optimizer_groups(optimizer))))
+            for plan in self.adapter.planned_rates(optimizer, self.step, steps, epoch):
                 made = plan.made
                 arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
                 name = self._optimizer_names.get(index, "optimizer")
@@ -145,15 +149,17 @@ class Recorder(Session):
 
     def _on_model(self) -> None:
         self.busy = True
-        for held in self.held:
-            shape = tuple(self.adapter.read(held.tensor)[0].shape)
-            info = ParameterInfo(
-                held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
-            )
-            info.ref = info.own = self.store(held.tensor)
-            info.dtype = info.ref.dtype
-            self.parameters.append(info)
-        record_initials(self.adapter, self.held, self.writer)
+        with self.writer.needed():
+            for held in self.held:
+                shape = tuple(self.adapter.read(held.tensor)[0].shape)
+                info = ParameterInfo(
+                    held.names[0], held.owner, held.role, shape, "", held.trainable, held.buffer, held.names
+                )
+                info.ref = info.own = self.store(held.tensor)
+                info.dtype = info.ref.dtype
+                self.parameters.append(info)
+            record_initials(self.adapter, self.held, self.writer)
+        self.initial = self.writer.written
         self.busy = False
 
     def layer_id(self, layer: Any) -> int:
@@ -254,9 +260,8 @@ class Recorder(Session):
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
             items = []
-            for name, tensor in tensors:
-                ref = self.store(tensor)
-                items.append(Item(name, -1, ref))
+            with self.writer.needed():
+                items += [Item(name, -1, self.store(tensor)) for name, tensor in tensors]
             self.writer.event(BatchEvent(self.step, self._batches, type(loader).__name__, items))
             self._batches += 1
             self.busy = False
@@ -268,7 +273,9 @@ class Recorder(Session):
         values, dtype = self.adapter.read(drawn)
         if kind == "mask":
             values, dtype = values.astype(np.uint8), "uint8"
-        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, self.writer.put(values, dtype)))
+        with self.writer.needed():
+            ref = self.writer.put(values, dtype)
+        self.writer.event(RandomEvent(self.step, self._randoms, kind, self.here, ref))
         self._randoms += 1
         self.busy = busy
         return drawn

@@ -12,16 +12,21 @@ import msgspec
 
 from parity.capture.inputs import Watch
 from parity.capture.job import Job
+from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
-from parity.capture.run import Outcome, run_script, silence
-from parity.capture.source import Source
+from parity.capture.run import Outcome, run_script, silence, tell
+from parity.capture.source import Source, readable
 from parity.capture.sync import Synchroniser
 from parity.model import Meta
+from parity.space import size
 from parity.trace import Trace, TraceWriter
 
 
 def run_recorded(job: Job, frameworks: Any) -> bool:
     """Runs the script and writes its trace; False where the script failed, and its trace is partial.
+
+    Raises:
+        OutOfSpace: The disk is full, or the job's limit is reached.
 
     A script that ends without an optimizer's step has only called its model, and runs again so that these calls are
     recorded. Where its words promise no training, they are recorded at once.
@@ -34,6 +39,9 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
         run = _Run(job, reference, steps, inference, frameworks)
         with silence() if again else nullcontext():
             outcome = run.script(frameworks)
+        if run.writer.failed is not None:
+            run.writer.close()
+            raise run.writer.failed
         recorder = run.recorder
         if recorder.mistaken:
             inference, again = False, True
@@ -42,6 +50,8 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
             steps = steps if reference is None else 1  # it is compared up to the first update that it lacks
         else:
             good = run.finish(outcome)
+            if job.noise and good and run.meta.complete:
+                run_noise(Path(job.output), Path(job.script), job.args, frameworks)
             if watch is not None and good:
                 Path(job.output + ".inputs").write_bytes(msgspec.json.encode(watch.inputs(Path(job.script))))
             return good
@@ -60,18 +70,24 @@ class _Run:
         self.job = job
         script = Path(job.script)
         source = Source(script)
-        self.writer = TraceWriter(Path(job.output))
+        self.writer = TraceWriter(Path(job.output), job.limit, job.summary)
         self.recorder: Recorder
         if reference is not None:
             self.recorder = Synchroniser(
-                self.writer, source, steps, reference, free=job.kind == "free", inference=bool(inference)
+                self.writer,
+                source,
+                steps,
+                reference,
+                free=job.kind == "free",
+                inference=bool(inference),
+                pins=job.pins,
             )
         else:
             self.recorder = Recorder(self.writer, source, steps, inference)
         self.recorder.on_step = self._step_done
         self.recorder.sampled = None if job.sampled is None else frozenset(job.sampled)
-        self.meta = Meta(python=sys.version.split()[0], command=[job.script, *job.args], script=str(script.resolve()))
-        self.meta.folder = str(source.folder)
+        self.meta = Meta(python=sys.version.split()[0], command=[readable(word) for word in (job.script, *job.args)])
+        self.meta.script, self.meta.folder = readable(str(script.resolve())), readable(str(source.folder))
         self.writer.meta(self.meta)
         frameworks.follow(self.recorder)
 
@@ -89,6 +105,10 @@ class _Run:
         self.writer.flush()
         self._describe()
         self.writer.meta(self.meta)
+        if self.recorder.step == 1 and self.job.steps > 1 and not self.recorder.finished:
+            more = (self.writer.written - self.recorder.initial) * (self.job.steps - 1)
+            total = size(self.writer.written + more)
+            tell(f"step 1 takes {size(self.writer.written)} on disk, all {self.job.steps} about {total}")
 
     def _describe(self) -> None:
         recorder: Any = self.recorder
@@ -102,6 +122,7 @@ class _Run:
         meta.unmapped = getattr(recorder, "unmapped", [])
         meta.environment.update(recorder.facts)
         meta.environment["model_called"] = recorder.model_called
+        meta.environment["summary"] = self.job.summary
         meta.environment["differentiated"] = recorder.differentiated
 
     def finish(self, outcome: Outcome) -> bool:
@@ -112,7 +133,7 @@ class _Run:
         meta = self.meta
         meta.stopped = outcome.kind == "stopped"
         if outcome.kind == "failed":
-            meta.error = {"text": outcome.text, "summary": outcome.error}
+            meta.error = {"text": readable(outcome.text), "summary": readable(outcome.error)}
         if self.recorder.roots:
             self.recorder.save_layers()
         self.writer.flush()

@@ -7,6 +7,7 @@ import importlib.machinery
 import importlib.util
 import os
 import random
+import signal
 import sys
 import traceback
 import types
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.session import StopRun
+from parity.errors import ParityError
 
 SEED = 1
 """Every pass starts from this seed; what the script itself seeds comes later and wins."""
@@ -59,6 +61,12 @@ class Outcome:
         self.error = error
 
 
+def _raised_here(error: BaseException) -> bool:
+    """Whether an error came from parity's own code, and not from a script that raises one of parity's."""
+    here = str(Path(__file__).resolve().parents[1])
+    return os.path.abspath(traceback.extract_tb(error.__traceback__)[-1].filename).startswith(here)
+
+
 def _script_traceback(error: BaseException, script: Path) -> str:
     """The traceback from the script's first own frame on, without the frames of parity around and between."""
     here = str(Path(__file__).resolve().parents[1])
@@ -85,7 +93,7 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
     module = types.ModuleType("__main__")
     module.__file__ = str(script)
     module.__builtins__ = __builtins__  # type: ignore[attr-defined]
-    main, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
+    before = _State()
     sys.modules["__main__"] = module
     sys.argv = [str(script), *args]
     sys.path.insert(0, folder)
@@ -104,14 +112,93 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
     except KeyboardInterrupt:
         outcome = Outcome("interrupted")
     except BaseException as error:  # the script's own failure, whatever it is, is shown as the script's
-        text = _script_traceback(error, script)
-        outcome = Outcome("failed", text, f"{type(error).__name__}: {error}")
+        if isinstance(error, ParityError) and _raised_here(error):
+            raise
+        outcome = Outcome("failed", _script_traceback(error, script)[-LONGEST:], _summary(error))
     finally:
-        sys.argv = argv
-        sys.path[:] = path
-        sys.modules["__main__"] = main
+        before.restore()
         _HELD.append(module)
     return outcome
+
+
+LONGEST = 20_000
+"""Characters of a traceback that are kept: its end."""
+
+
+def _summary(error: BaseException) -> str:
+    """Type and message in one line; some messages cannot even be made."""
+    try:
+        return f"{type(error).__name__}: {error}"[:500]
+    except Exception:  # its own __str__ fails
+        return type(error).__name__
+
+
+class _State:
+    """What a script may change of its process, so that the next pass starts as this one did."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.main, self.argv, self.path = sys.modules["__main__"], sys.argv, list(sys.path)
+        self.folder, self.variables = os.getcwd(), dict(os.environ)
+        self.streams = (sys.stdin, sys.stdout, sys.stderr)
+        self.hooks = (sys.excepthook, sys.displayhook, sys.getrecursionlimit())
+        self.handlers = {number: signal.getsignal(number) for number in _HANDLED}
+
+    def restore(self) -> None:
+        """Takes it back. A process that the script forked, and that came to the script's end, ends here."""
+        if os.getpid() != self.process:
+            os._exit(0)
+        sys.modules["__main__"], sys.argv = self.main, self.argv
+        sys.path[:] = self.path
+        try:
+            os.chdir(self.folder)
+        except OSError:
+            pass  # the script removed it
+        for name in os.environ.keys() - self.variables.keys():
+            del os.environ[name]
+        os.environ.update(self.variables)
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
+        sys.stdin, sys.stdout, sys.stderr = self.streams
+        _reopen()
+        sys.excepthook, sys.displayhook = self.hooks[:2]
+        sys.setrecursionlimit(self.hooks[2])
+        for number, handler in self.handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE)
+
+
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except Exception:  # closed, without a reader, or the script's own object
+        pass
+
+
+def _reopen() -> None:
+    """Opens standard streams again that a script has closed; what is then printed goes nowhere."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(number, "w", closefd=False, errors="backslashreplace"))  # noqa: SIM115
+
+
+def tell(text: str) -> None:
+    """A line of parity's own on standard error, whatever the script has done to `sys.stderr`."""
+    try:
+        os.write(2, f"[parity: {text}]\n".encode())
+    except OSError:
+        pass
 
 
 _HELD: list[types.ModuleType] = []
@@ -132,8 +219,9 @@ class silence:
     """Sends what the script prints in the further passes to nowhere: it was shown in the first."""
 
     def __enter__(self) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _reopen()
+        for stream in (sys.stdout, sys.stderr):
+            _flush(stream)
         self.saved = [os.dup(1), os.dup(2)]
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
@@ -142,10 +230,7 @@ class silence:
 
     def __exit__(self, *_: Any) -> None:
         for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                pass
+            _flush(stream)
         for target, saved in zip((1, 2), self.saved, strict=True):
             os.dup2(saved, target)
             os.close(saved)

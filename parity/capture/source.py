@@ -11,6 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+
+def readable(name: str) -> str:
+    """A text that any encoding can take: what is no character is shown as an escape."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 _TRAINS = re.compile(
     rb"optim|backward|TrainOneStep|Trainer|GradOperation|value_and_grad|\b(?:grad|vjp|jvp)\(|\.fit\(|\.train\((?!\s*False)"
 )
@@ -42,7 +48,7 @@ class Source:
             path = Path(filename).resolve()
             inside = path.is_relative_to(self.folder) and "site-packages" not in path.parts
             if inside and not any(path.is_relative_to(folder) for folder in self._outside):
-                name = str(path.relative_to(self.folder))
+                name = readable(str(path.relative_to(self.folder)))
         self._own[filename] = name
         return name
 

@@ -10,16 +10,24 @@ import numpy as np
 
 from parity.measured import Measured
 from parity.model import CallEvent
+from parity.space import disk_full, over_limit
 
 Key = tuple[int, str, str, int, str]
 """Step, kind of boundary, the reference's path or parameter, call or optimizer, place in the nest."""
 
 
 class Store:
-    """The float64 values of all boundaries, which the further passes are held against, on disk."""
+    """The float64 values of all boundaries, which the further passes are held against, on disk.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they lie.
+        limit: Bytes that they may take.
+    """
+
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
+        self._limit = limit
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closed by close)
         self._places: dict[Key, tuple[int, tuple[int, ...]]] = {}
         self._records: dict[Key, Measured] = {}
@@ -41,7 +49,12 @@ class Store:
     def save(self, key: Key, values: np.ndarray, record: Measured) -> None:
         """Keeps a value and what was measured at it."""
         offset = self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(values, np.float64).tobytes())
+        if self._limit is not None and offset + 8 * values.size > self._limit:
+            raise over_limit("the forced run", self._limit)
+        try:
+            self._file.write(np.ascontiguousarray(values, np.float64).tobytes())
+        except OSError as error:
+            raise disk_full(self._folder, error) from None
         self._places[key] = (offset, values.shape)
         record.order = len(self._records)
         self._records[key] = record

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from parity.align.parameters import (
     pair_roots,
     to_candidate,
 )  # fmt: skip
+from parity.align.pins import map_pinned
 from parity.align.values import distance, lay, layout
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
@@ -49,6 +52,9 @@ class _Memory:
         self.arrays[ref.digest] = widen(array, ref.dtype)
         return ref
 
+    def needed(self) -> nullcontext[None]:
+        return nullcontext()
+
     def event(self, event: Event) -> None:
         self.events.append(event)
 
@@ -66,6 +72,7 @@ class Synchroniser(Recorder):
         reference: The reference's trace.
         free: Only pair the parameters; the candidate keeps its own weights, batches and draws.
         inference: Whether a step is a call of the model that nothing is learned from.
+        pins: Layers that the user has paired, by their paths, reference first.
     """
 
     def __init__(
@@ -77,10 +84,12 @@ class Synchroniser(Recorder):
         *,
         free: bool = False,
         inference: bool = False,
+        pins: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(writer, source, steps, inference)
         self.reference = reference
         self.free = free
+        self.pins = pins
         self.mapping: dict[str, Any] | None = None
         self.unmapped: list[str] = []
         self._dry = False
@@ -125,14 +134,14 @@ class Synchroniser(Recorder):
         reference = self._reference_nodes()
         memory = self._dry_run(root, args, kwargs)
         candidate = self._nodes(memory)
-        mapping = map_parameters(reference, candidate)
+        mapping = map_pinned(reference, candidate, self.pins)
         if self.free:
             self.mapping = msgspec.to_builtins(mapping)
             return
         self._load(mapping)
         memory = self._dry_run(root, args, kwargs)
         agreed, total = self._agreement(mapping, reference, memory)
-        if agreed < total:
+        if agreed < total and not self.pins:
             better = self._by_values(mapping, reference, candidate, root, args, kwargs)
             self._load(better)
             again, _ = self._agreement(better, reference, self._dry_run(root, args, kwargs))
@@ -195,6 +204,8 @@ class Synchroniser(Recorder):
                 r, c = uses(mine[pair.reference[0]], candidate[pair.candidate[0]])
                 if r is None or c is None or r.output is None or c.output is None or not (r.called and c.called):
                     continue
+                if r.output.ref not in self.reference:
+                    continue  # a summary, which has no values
                 expected, found = self.reference.array(r.output.ref), memory.arrays[c.output.ref.digest]
                 how = layout(found, expected)
                 half = any(dtype in ("float16", "bfloat16") for dtype in (r.output.ref.dtype, c.output.ref.dtype))
@@ -370,6 +381,8 @@ class _Online:
         for name in self.free:
             other = self.mine[name]
             if other.signature != node.signature or other.use is None or other.use.input is None:
+                continue
+            if other.use.input.ref not in session.reference:
                 continue
             expected = session.reference.array(other.use.input.ref)
             how = layout(values, expected)

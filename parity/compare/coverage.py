@@ -6,6 +6,7 @@ from parity.compare.faults import Judged
 from parity.document import STAGES, Finding, Stage, Unaligned
 from parity.measured import Forced
 from parity.model import CallEvent, OptimizerEvent, ParameterGradEvent
+from parity.options import Ignored
 from parity.trace import Trace
 
 _KINDS = {
@@ -37,6 +38,8 @@ def stages_of(
             total = len(called)
             compared = len({p for p in called if p in inside or any(q.startswith(p + ".") or not p for q in inside)})
             compared = compared if records else 0
+            if not forced.ops:
+                compared = len(called & {j.record.path for j in records})
         elif stage == "backward":
             total = len({e.name for e in reference.of(ParameterGradEvent)})
             compared = len({j.record.path for j in records if j.record.kind == "parameter-gradient"})
@@ -53,7 +56,9 @@ def stages_of(
     return stages
 
 
-def uncovered(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[str]:
+def uncovered(
+    judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace, ignored: tuple[Ignored, ...] = ()
+) -> list[str]:
     """What keeps a comparison from being enough, in words; empty where a match may be said."""
     missing = []
     if not reference.meta.inference and not any(j.record.kind == "loss" for j in judged):
@@ -63,6 +68,7 @@ def uncovered(judged: list[Judged], forced: Forced, reference: Trace, candidate:
         ("parameter", "update", {name for e in reference.of(OptimizerEvent) for name in e.after}),
     ):
         left = sorted(names - {j.record.path for j in judged if j.record.kind == kind})
+        left = [name for name in left if not any(entry.covers(name) for entry in ignored)]
         if left:
             missing.append(f"the {what} of {_some(left)} was not judged")
     if not any(j.record.kind in ("output", "root", "input") for j in judged):

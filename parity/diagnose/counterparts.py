@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from parity import mapping
-from parity.mapping import ABSENT, Compared, Parameter
+from parity.mapping import ABSENT, Compared, Entry, Parameter
 from parity.trace import Trace
 
 Arguments = dict[str, Any]
+
+_CLASSES = frozenset(["layer", "container", "loss", "optimizer"])
+"""Kinds of entries that are about classes: a function of the same name has other parameters."""
+
+_FORMS = {"none": False, "tanh": True}
+
+_WITHOUT_EFFECT = frozenset(["inplace", "device", "dtype", "foreach", "fused", "capturable", "differentiable"])
+"""Parameters of the reference that change no value."""
 
 
 class Counterparts:
@@ -27,15 +35,17 @@ class Counterparts:
         """Whether two classes are counterparts."""
         if self.same:
             return reference == candidate
-        return self.mapped and mapping.lookup(reference, candidate) is not None
+        return self._entry(reference, candidate) is not None
 
     def others(self, reference: str, candidate: str) -> list[str]:
         """The counterparts of a class, where the candidate's class is a known one and not among them."""
         if self.same:
             return [reference] if reference != candidate else []
-        if not self.mapped or not mapping.find(candidate) or self.known(reference, candidate):
+        same = reference.lower() == candidate.lower()
+        if same or not self.mapped or not mapping.find(candidate) or self.known(reference, candidate):
             return []
-        return [entry.candidate for entry in mapping.counterparts(reference) if entry.candidate]
+        known = [entry for entry in mapping.counterparts(reference) if entry.kind in _CLASSES]
+        return [entry.candidate for entry in known if entry.candidate]
 
     def compare(
         self, reference: str, candidate: str, mine: Arguments, theirs: Arguments, shape: tuple[int, ...] | None = None
@@ -52,9 +62,41 @@ class Counterparts:
         if self.same:
             found = _by_name(mine, theirs) if reference == candidate else []
         else:
-            entry = mapping.lookup(reference, candidate, theirs) if self.mapped else None
-            found = mapping.compare(entry, mine, theirs, shape) if entry is not None else []
-        return [item for item in found if item.equal is False]
+            entry = self._entry(reference, candidate, theirs)
+            found = mapping.compare(entry, mine, _rate(theirs), shape) if entry is not None else []
+            found = [_approximation(item) for item in found]
+        return [item for item in found if item.equal is False and _matters(item.parameter)]
+
+    def _entry(self, reference: str, candidate: str, arguments: Arguments | None = None) -> Entry | None:
+        entry = mapping.lookup(reference, candidate, arguments) if self.mapped else None
+        return entry if entry is not None and entry.kind in _CLASSES else None
+
+
+def _rate(arguments: Arguments) -> Arguments:
+    """MindSpore's dropout takes the rate as `p`, or where that is not given its complement as `keep_prob`."""
+    kept = arguments.get("keep_prob")
+    if arguments.get("p", 0.0) is not None or not isinstance(kept, (int, float)):
+        return arguments
+    return {**arguments, "p": round(1 - kept, 12)}
+
+
+def _approximation(item: Compared) -> Compared:
+    """The form of GELU, a word on one side and a flag on the other."""
+    forms = [_FORMS.get(v, v) if isinstance(v, str) else v for v in (item.reference, item.candidate)]
+    if item.parameter.reference != "approximate" or not all(isinstance(form, bool) for form in forms):
+        return item
+    expected = forms[0] if isinstance(item.candidate, bool) else item.reference
+    equal = forms[0] == forms[1]
+    fix = None if equal else f"{item.parameter.candidate}={expected!r}"
+    return Compared(item.parameter, item.reference, item.candidate, expected, equal, fix=fix)
+
+
+def _matters(parameter: Parameter) -> bool:
+    """Whether a parameter has to do with what is computed, and not with initial values."""
+    name = parameter.candidate or ""
+    if name.endswith("_init") or name == "embedding_table" or parameter.transform == "initializer":
+        return False
+    return parameter.reference not in _WITHOUT_EFFECT
 
 
 def _by_name(mine: Arguments, theirs: Arguments) -> list[Compared]:

@@ -111,7 +111,7 @@ def variance_p(a: Sample, b: Sample) -> float:
 
 def mean_p(a: Sample, b: Sample) -> float:
     """Welch's test of equal means (1947); the tail of t by Wallace's normal approximation (1959)."""
-    parts = a.std**2 / a.size, b.std**2 / b.size
+    parts = a.std**2 / max(1, a.size - 1), b.std**2 / max(1, b.size - 1)
     error = sum(parts)
     if error <= 0:
         return 0.0 if a.mean != b.mean else 1.0
@@ -200,7 +200,7 @@ def kind(sample: Sample) -> tuple[str, tuple[float, ...]]:
 
     Returns:
         `normal` with mean and std, `uniform` with its bounds, `truncated` with mean, the untruncated std and the cut
-        in units of it, or an empty word where it is none of these or too small to tell.
+        in units of it, all to three digits, or an empty word where it is none of these or too small to tell.
     """
     mean, std, n = sample.mean, sample.std, sample.size
     if n < 200 or std <= 0:
@@ -214,14 +214,18 @@ def kind(sample: Sample) -> tuple[str, tuple[float, ...]]:
         if mean == 0:
             high = max(-low, high)
             low = -high
-        return "uniform", (low, high)
+        return "uniform", (_digits(low), _digits(high))
     if sample.kurtosis < 3 - noise and reach < 3.3:
         for cut in (1.0, 1.5, 2.0, 2.5, 3.0):
             density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
             inside = math.erf(cut / math.sqrt(2))
             shrunk = math.sqrt(1 - 2 * cut * density / inside)
             if abs(reach * shrunk / cut - 1) < 0.03:
-                return "truncated", (mean, std / shrunk, cut)
+                return "truncated", (_digits(mean), _digits(std / shrunk), cut)
     if abs(sample.kurtosis - 3) < 0.05 + noise:
-        return "normal", (mean, std)
+        return "normal", (_digits(mean), _digits(std))
     return "", ()
+
+
+def _digits(number: float) -> float:
+    return float(f"{number:.3g}")

@@ -20,7 +20,9 @@ from parity.trace import Trace
 _FORWARD = ("input", "output", "root", "loss")
 
 
-def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace) -> list[Finding]:
+def findings_of(
+    judged: list[Judged], forced: Forced, reference: Trace, candidate: Trace, behind: dict[int, set[str]] | None = None
+) -> list[Finding]:
     """All findings of a forced run.
 
     Args:
@@ -28,7 +30,9 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
         forced: The forced run.
         reference: The reference's trace.
         candidate: The candidate's trace.
+        behind: Takes for findings, by `id`, the library layers of the reference that a diverging gradient came through.
     """
+    behind = {} if behind is None else behind
     flow = Flow(forced, candidate)
     mine, theirs = Names(reference), Names(candidate)
     found: dict[object, Finding] = {}
@@ -48,6 +52,9 @@ def findings_of(judged: list[Judged], forced: Forced, reference: Trace, candidat
             key, finding = _backward(item, flow, mine, theirs)
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
+            if item.record.kind == "gradient" and found.get(key) is finding:
+                passed = flow.ahead(_forced_tag(item, flow))
+                behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     name_scaled_losses(findings, judged, candidate)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.pairing import LayerPair, layer_pairs, losses
+from parity.diagnose.pairing import LayerPair, kind_of_layer, layer_pairs, losses
 from parity.diagnose.provenance import origin, rewritten, tidy
-from parity.diagnose.stage import Context
+from parity.diagnose.settings import paired_parameters
+from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
 from parity.mapping import ABSENT
 from parity.model import CallEvent, LayerInfo
@@ -22,8 +23,13 @@ _KINDS = {
 }  # fmt: skip
 """What a difference is called, by the parameter's name on either side; else the name itself."""
 
-_UNSEEN = frozenset(["dropout-rate"])
-"""Kinds that change what is computed even where this run's values agree: masks are given, and no rate is drawn."""
+_SHAPES = frozenset(
+    [
+        "kernel-size", "in-channels", "out-channels", "groups", "in-features", "out-features", "num-features",
+        "num-embeddings", "embedding-dim", "input-size", "hidden-size", "num-layers", "bidirectional",
+    ]
+)  # fmt: skip
+"""Kinds that give parameters another shape."""
 
 
 def compared_layers(context: Context) -> tuple[list[Finding], int]:
@@ -33,9 +39,54 @@ def compared_layers(context: Context) -> tuple[list[Finding], int]:
     """
     counterparts = Counterparts(context.reference, context.candidate)
     pairs = layer_pairs(context.reference, context.candidate, counterparts.known)
-    shapes = _input_shapes(context.reference)
-    found = [_compared(pair, counterparts, context, shapes.get(pair.reference.path)) for pair in pairs]
-    return [finding for findings in found for finding in findings], len(pairs)
+    shapes = _input_shapes(context.reference), _input_shapes(context.candidate)
+    apart = _apart(pairs, context)
+    findings: list[Finding] = []
+    for pair in pairs:
+        mine, theirs = shapes[0].get(pair.reference.path), shapes[1].get(pair.candidate.path)
+        padded_before = mine is not None and theirs is not None and sorted(mine) != sorted(theirs)
+        found = _compared(pair, counterparts, context, mine)
+        found = [f for f in found if f.kind != "padding" or not padded_before]
+        findings += _reshaped(found) if pair in apart else found
+    for finding in findings:
+        if finding.kind == "norm-momentum":
+            _by_statistics(finding, context)
+    return findings, len(pairs)
+
+
+def _apart(pairs: list[LayerPair], context: Context) -> list[LayerPair]:
+    """Pairs of layers with parameters of which none fits the other's."""
+    owners = [{p.owner for p in trace.parameters if p.trainable} for trace in (context.reference, context.candidate)]
+    owned = {p.name: p.owner for trace in (context.reference, context.candidate) for p in trace.parameters}
+    both = {(owned.get(r), owned.get(c)) for r, c in paired_parameters(context.candidate)}
+    return [
+        pair for pair in pairs
+        if pair.reference.path in owners[0] and pair.candidate.path in owners[1]
+        and (pair.reference.path, pair.candidate.path) not in both
+    ]  # fmt: skip
+
+
+def _reshaped(findings: list[Finding]) -> list[Finding]:
+    """Of layers whose parameters do not fit each other, the differences that make their shapes: faults."""
+    found = [finding for finding in findings if finding.kind in _SHAPES]
+    for finding in found:
+        finding.severity = "fault"
+    return found
+
+
+def _by_statistics(finding: Finding, context: Context) -> None:
+    """A momentum is a fault where the running statistics diverge."""
+    place = finding.reference
+    owned = {name: p.owner for p in context.reference.parameters for name in p.names}
+    wrong = [
+        j for j in context.judged
+        if j.record.kind == "buffer" and j.flagged and place is not None and owned.get(j.record.path) == place.path
+    ]  # fmt: skip
+    if wrong:
+        worst = max(wrong, key=lambda j: j.ratio)
+        finding.severity, finding.step = "fault", worst.record.step
+        finding.error, finding.floor = worst.relative
+        finding.ratio = worst.ratio if worst.ratio != float("inf") else None
 
 
 def compared_losses(context: Context) -> tuple[list[Finding], int]:
@@ -81,10 +132,12 @@ def _compared(
         mine = _part(r, name, item.reference, context.reference.meta.framework)
         theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
         values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
+        if _chosen(c, other) == "keep_prob":
+            theirs += f", which drops {values[1]}"
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
-            kind, "hyperparameters", "fault" if kind in _UNSEEN else "warning", "introduced", None, None,
+            kind, "hyperparameters", _severity(kind, item.missing, r.type), "introduced", None, None,
             Place(r.path, r.file, r.line, values[0]), Place(c.path, c.file, c.line, values[1]),
             None, None, None, message, cause,
         )  # fmt: skip
@@ -92,6 +145,17 @@ def _compared(
             finding.fix = rewritten(c.code, list(c.arguments), item.fix)
         findings.append(finding)
     return findings
+
+
+def _severity(kind: str, one_sided: bool, type_name: str) -> str:
+    """How a difference weighs where nothing diverges.
+
+    What only one side has, and how a loss is reduced, may be made up for by code around the layer. A rate inside an
+    attention or a recurrent layer draws no mask that could be given to both sides.
+    """
+    if one_sided or kind == "reduction":
+        return HINT
+    return "fault" if kind == "dropout-rate" and not type_name.startswith("Dropout") else "warning"
 
 
 def _chosen(layer: LayerInfo, name: str | None) -> str | None:
@@ -118,12 +182,13 @@ def _at(layer: LayerInfo) -> str:
 def _other_class(pair: LayerPair, others: list[str]) -> list[Finding]:
     """Two library classes that are known, but not as counterparts of each other."""
     r, c = pair
-    if not others:
+    kinds = kind_of_layer(r.type), kind_of_layer(c.type)
+    if not others or kinds[0] != kinds[1] or kinds[0] not in ("activation", "pooling", "normalisation"):
         return []
     message = f"{_at(c)} is a {c.type}, where {_at(r)} is a {r.type}"
     cause = Cause(f"{c.type} is no counterpart of {r.type}", 0.9)
     finding = Finding(
-        "layer-type", "hyperparameters", "warning", "introduced", None, None, Place(r.path, r.file, r.line, r.type),
+        "layer-type", "hyperparameters", HINT, "introduced", None, None, Place(r.path, r.file, r.line, r.type),
         Place(c.path, c.file, c.line, c.type), None, None, None, message, cause,
     )  # fmt: skip
     finding.fix = others[0]

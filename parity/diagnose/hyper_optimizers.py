@@ -70,7 +70,7 @@ def _decays(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, s
         elif info is not None and len(items) == total:
             finding.fix = rewritten(info.code, list(info.arguments), f"weight_decay={shown(a)}")
         else:
-            finding.fix = f'[{{"params": [{_some([i[1] for i in items])}], "weight_decay": {shown(a)}}}, ...]'
+            finding.fix = f'"weight_decay": {shown(a)} in the parameter group of {_some([i[1] for i in items])}'
         if _hidden_decay(context, items, one):
             finding.severity = "warning"
             finding.message += "; the updates agree nevertheless"
@@ -115,7 +115,7 @@ def _settings(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str,
     for r, c in pairs:
         one, other = mine.steps[0][r], theirs.steps[0][c]
         for item in _compared(counterparts, mine, theirs, one, other):
-            kind = _kind(item, one.event.class_name)
+            kind = _kind(item)
             key = (one.event.index, other.event.index, kind)
             found.setdefault(key, (one, other, item, []))[3].append(c)
     findings = []
@@ -153,13 +153,13 @@ def _compared(counterparts: Counterparts, mine: Side, theirs: Side, one: Setting
     ]  # fmt: skip
 
 
-def _kind(item: Compared, class_name: str) -> str:
+def _kind(item: Compared) -> str:
     names = item.parameter.reference, item.parameter.candidate
     for name in names:
         if name in _KINDS:
             return _KINDS[name]
     if "eps" in str(names[0]):
-        return "adam-epsilon" if "adam" in class_name.lower() else "optimizer-epsilon"
+        return "optimizer-eps"
     return str(names[0]).replace("_", "-")
 
 

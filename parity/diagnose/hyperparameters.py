@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parity.diagnose.hyper_clipping import compared_clipping
 from parity.diagnose.hyper_layers import compared_layers, compared_losses
 from parity.diagnose.hyper_optimizers import compared_optimizers
 from parity.diagnose.stage import Claim, Context, Result
@@ -19,4 +20,4 @@ def judge(context: Context) -> Result:
     compared = loss_layers + paired + parameters
     claims = {n: Claim(stages=frozenset(["loss"])) for n in range(len(layers), len(layers) + len(losses))}
     stage = Stage("match" if compared else "inconclusive", compared, compared)
-    return Result(layers + losses + optimizers, stage, claims)
+    return Result(layers + losses + optimizers + compared_clipping(context), stage, claims)

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.nodes import squeezed
-from parity.diagnose.distributions import Sample, kind, ks_p, sample_of
+from parity.diagnose.distributions import Sample, difference, kind, sample_of
 from parity.model import InitialEvent, LayerInfo, ParameterInfo
 from parity.sample import spread
 from parity.trace import Trace
 
-_STALE = 1e-9
-"""Own values that are less probable than this did not come from the initializer that was seen."""
+_STALE = 1e-5
+"""Own values that are less probable than this are judged by themselves: what was drawn again may be something else."""
 
 
 class Part(NamedTuple):
@@ -163,12 +163,12 @@ class _Side:
 
 def _fits(own: np.ndarray, values: np.ndarray) -> bool:
     """Whether a parameter's own values can have come from the distribution that was drawn again."""
-    mine = np.asarray(own, np.float64).reshape(-1)
+    mine = np.asarray(own).reshape(-1)
     if mine.size > values.size:
         mine = mine[spread(mine.size, values.size)]
-    if not np.all(np.isfinite(mine)):
-        return False
-    return ks_p(np.sort(mine), np.sort(values.reshape(-1).astype(np.float64)))[1] > _STALE
+    if mine.size < 2:
+        return True
+    return bool(np.all(np.isfinite(mine))) and difference(sample_of(mine), sample_of(values)).p > _STALE
 
 
 def sample(parts: list[Part]) -> Sample | None:
@@ -188,6 +188,7 @@ _NUMBERS = r"(?:([^,()]+), ([^,()]+))?"
 _NORMAL = re.compile(rf"(?:numpy\.random\.)?normal_?\({_NUMBERS}\)|Normal\(sigma=([^,()]+), mean=([^,()]+)\)")
 _UNIFORM = re.compile(rf"(?:numpy\.random\.)?uniform_?\({_NUMBERS}\)|Uniform\(scale=([^,()]+)\)")
 _CUT = re.compile(r"TruncatedNormal\(sigma=([^,()]+), mean=([^,()]+), a=([^,()]+), b=([^,()]+)\)")
+_CUT_TORCH = re.compile(r"trunc_normal_\(([^,()]+), ([^,()]+), ([^,()]+), ([^,()]+)\)")
 
 
 def law_of(part: Part, known: Sample | None) -> tuple[str, tuple[float, ...]]:
@@ -202,9 +203,13 @@ def law_of(part: Part, known: Sample | None) -> tuple[str, tuple[float, ...]]:
         if found := _UNIFORM.fullmatch(part.law):
             low, high, scale = found.groups()
             return "uniform", (-float(scale), float(scale)) if scale else (float(low or 0), float(high or 1))
+        numbers: tuple[float, ...] = ()
         if found := _CUT.fullmatch(part.law):
-            sigma, mean, low, high = map(float, found.groups())
-            if low - mean == mean - high:
-                cut = (high - mean) / sigma
-                return ("truncated", (mean, sigma, cut)) if cut < 4 else ("normal", (mean, sigma))
+            sigma, middle, *ends = map(float, found.groups())
+            numbers = (middle, sigma, *ends)
+        elif found := _CUT_TORCH.fullmatch(part.law):
+            numbers = tuple(map(float, found.groups()))
+        if numbers and numbers[0] - numbers[2] == numbers[3] - numbers[0]:
+            reach = (numbers[3] - numbers[0]) / numbers[1]
+            return ("truncated", (*numbers[:2], reach)) if reach < 4 else ("normal", numbers[:2])
     return kind(known) if known is not None else ("", ())

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parity.diagnose.stage import Claim, Result
+from parity.diagnose.stage import HINT, Claim, Result
 from parity.document import STAGES, Cause, Finding
 
 _NUMERIC = ("structure", "forward", "loss", "backward", "optimizer", "metrics")
 _RANK = {stage: number for number, stage in enumerate(STAGES)}
 
-_SHOWS_IN: dict[str, tuple[str, ...]] = {
-    "norm-momentum": ("metrics",),
-    "learning-rate": ("optimizer",),
-    "lr-schedule": ("optimizer",),
-    "weight-decay": ("optimizer",),
-    "gradient-clipping": ("optimizer",),
-}
-"""Stages in which some kinds of difference show; all others may show anywhere."""
+_DECLARING = ("environment", "hyperparameters", "structure")
+"""Stages whose findings can be why something diverges: initial values and batches are the reference's own."""
+
+_STATISTICS = {"norm-momentum"}
+"""Kinds that show in running statistics only; all others show anywhere."""
+
+_RATES = {"learning-rate", "lr-schedule", "no-update"}
+"""Kinds that are one and the same over few steps."""
 
 _PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
 """Findings of structure that a declared difference explains."""
@@ -28,7 +28,9 @@ _MODED = ("dropout", "batch_norm", "batchnorm")
 """Ops that compute something else in training, wherever they stand."""
 
 
-def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding], list[Finding]]:
+def joined(
+    results: list[Result], measured: list[Finding], behind: dict[int, set[str]] | None = None
+) -> tuple[list[Finding], list[Finding]]:
     """Folds measured divergences into the declared differences at the same layers.
 
     A declared difference at a layer, a loss or an optimizer where something diverges becomes a fault, takes over the
@@ -38,14 +40,22 @@ def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding
     Args:
         results: The stages before `forward`: arguments, structure.
         measured: Findings of the forced run.
+        behind: For some of them, by `id`, the reference's layers that a diverging gradient came through.
 
     Returns:
         What is left of both, and the measured ones that went.
     """
     declared = [f for result in results for f in result.findings]
     claims = {id(result.findings[n]): claim for result in results for n, claim in result.claims.items()}
-    echoes = {id(f): [m for m in measured if _same(f, m) or _claimed(claims.get(id(f)), m)] for f in declared}
+    echoes = {
+        id(f): [
+            m for m in measured
+            if _same(f, m) or _claimed(claims.get(id(f)), m) or _through(f, (behind or {}).get(id(m), set()))
+        ]
+        for f in declared
+    }  # fmt: skip
     gone = {id(m) for found in echoes.values() for m in found}
+    declared = [f for f in declared if echoes[id(f)] or f.severity != HINT]
     for finding in declared:
         if echoes[id(finding)]:
             _take_over(finding, echoes[id(finding)])
@@ -55,13 +65,20 @@ def joined(results: list[Result], measured: list[Finding]) -> tuple[list[Finding
 
 def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     worst = next((e for e in echoes if e.severity == "fault"), echoes[0])
-    if worst.severity == "fault":
+    if worst.severity == "fault" or finding.severity == HINT:
         finding.severity, finding.status = "fault", "introduced"
     finding.step = worst.step
     finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)
     finding.cause.evidence = "; ".join(filter(None, (finding.cause.evidence, *(e.message for e in echoes[:2]))))
+
+
+def _through(declared: Finding, layers: set[str]) -> bool:
+    """Whether a gradient came through a layer that was declared differently."""
+    place = declared.reference
+    numeric = declared.stage == "hyperparameters" and declared.kind not in _STATISTICS
+    return numeric and place is not None and place.path in layers
 
 
 def _claimed(claim: Claim | None, measured: Finding) -> bool:
@@ -84,16 +101,29 @@ def _same(declared: Finding, measured: Finding) -> bool:
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
         return False
+    if declared.stage not in _DECLARING:
+        return False
     if declared.kind == measured.kind == "precision":
         return True
     if declared.kind in _MODES and declared.op and any(word in (measured.op or "").lower() for word in _MODED):
         return True
     if measured.stage == "structure" and declared.kind not in _PARAMETERS.get(measured.kind, ()):
         return False
-    if measured.stage not in _SHOWS_IN.get(declared.kind, _NUMERIC):
+    if declared.kind in _STATISTICS and measured.stage != "metrics":
         return False
-    path, other = declared.candidate.path, measured.candidate.path
-    return bool(path) and path in (other, other.rpartition(".")[0] if measured.stage == "backward" else other)
+    if measured.stage == "optimizer" and not _same_rule(declared.kind, measured.kind):
+        return False
+    for mine, theirs in ((declared.candidate, measured.candidate), (declared.reference, measured.reference)):
+        if mine is not None and theirs is not None and mine.path:
+            owner = theirs.path.rpartition(".")[0] if measured.stage == "backward" else theirs.path
+            if mine.path in (theirs.path, owner):
+                return True
+    return False
+
+
+def _same_rule(declared: str, measured: str) -> bool:
+    """Whether a difference in an optimizer's updates, where it is explained, is that of a setting."""
+    return measured in ("unexplained", declared) or {declared, measured} <= _RATES
 
 
 def _grouped(findings: list[Finding]) -> list[Finding]:

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
-from parity.diagnose import environment, hyperparameters, initialization, structure, updates
+from parity.compare.summary import summarised
+from parity.diagnose import accumulated, environment, hyperparameters, initialization, structure, updates
+from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result
 from parity.diagnose.training import judge as judge_training
 from parity.document import STAGES, Comparison, Finding, Place, Side
+from parity.errors import TraceError
 from parity.measured import Forced, read_forced
 from parity.trace import Trace
 
@@ -38,16 +42,27 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     Returns:
         The document, findings in order of birth.
     """
-    measured = read_forced(forced) if forced is not None else Forced()
-    records = judged_records(measured, options)
+    if forced is not None:
+        measured = read_forced(forced)
+        records = judged_records(measured, options)
+        seen, brief = None, False
+    else:
+        brief = any(trace.meta.environment.get("summary") for trace in (reference, candidate))
+        seen = summarised(reference, candidate) if brief else compare_traces(reference, candidate, options)
+        measured, records = Forced(), seen.judged
     chosen = _chosen(options)
     context = Context(reference, candidate, measured, records, options)
-    results = {name: run(context) for name, run in _JUDGES.items() if name in chosen}
-    findings = findings_of(_unexplained(records, list(results.values())), measured, reference, candidate)
-    findings, folded = joined(list(results.values()), findings)
+    results = _results(context, chosen, brief)
+    behind: dict[int, set[str]] = {}
+    unexplained = _unexplained(records, list(results.values()))
+    findings = (
+        findings_of(unexplained, measured, reference, candidate, behind) if seen is None else
+        accumulated.findings(seen._replace(judged=unexplained), reference, candidate)
+    )  # fmt: skip
+    findings, folded = joined(list(results.values()), findings, behind)
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
-    trained, curve = judge_training(context, faults) if "training" in chosen else ([], None)
+    trained, curve = judge_training(context, faults) if "training" in chosen and not brief else ([], None)
     findings += trained
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
@@ -55,7 +70,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         for finding in findings:
             if finding.severity == "warning":
                 finding.severity = "fault"
-    findings = _ordered(findings)
+    findings = _ordered(settle(findings, options))
     stages = stages_of(records, findings, measured, reference, candidate, chosen)
     if curve is not None and curve.status != "skipped":
         stages["training"] = curve
@@ -64,15 +79,32 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         result.stage.diverged = sum(f.stage == name and f.severity == "fault" for f in findings)
         if result.stage.diverged:
             result.stage.status = "diverged"
+        elif result.stage.status == "diverged":
+            result.stage.status = "match"  # what differed there was accepted
     for finding in folded:
         stage = stages[finding.stage]
         if finding.severity == "fault" and stage.status == "match":
             stage.status, stage.note = "diverged", "what diverges is evidence of an earlier stage's finding"
         stage.diverged += finding.severity == "fault"
-    missing = uncovered(records, measured, reference, candidate) if forced is not None else [
-        "without the reference script no forced run was made, and only the forced run can tell a fault from its echo"
-    ]  # fmt: skip
-    return _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+    open_questions = [] if seen is None else [*seen.missing, *accumulated.doubts(seen)]
+    missing = open_questions or uncovered(records, measured, reference, candidate, getattr(options, "ignored", ()))
+    comparison = _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+    if seen is not None:
+        comparison.headline += f"; {seen.how}"
+    return comparison
+
+
+def _results(context: Context, chosen: set[str], brief: bool) -> dict[str, Result]:
+    """What the chosen stages find; of a brief look, those that need no tensors."""
+    results = {}
+    for name, run in _JUDGES.items():
+        if name in chosen:
+            try:
+                results[name] = run(context)
+            except TraceError:
+                if not brief:
+                    raise
+    return results
 
 
 def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:

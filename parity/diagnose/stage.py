@@ -28,6 +28,10 @@ class Context(NamedTuple):
     options: Any
 
 
+HINT = "hint"
+"""The severity of a finding that goes unless something measured confirms it."""
+
+
 class Claim(NamedTuple):
     """What a finding explains besides its own place: layers and parameters by path, whole stages, kinds."""
 

@@ -58,7 +58,17 @@ class Worker:
         self._rest = b""
 
     def prove(self, task: Task) -> Outcome:
-        """Proves one task; a death of the worker is a problem like others."""
+        """Proves one task; a death of the worker is a problem like others.
+
+        What fails in a process where the candidate has raised before is proven again in a new one.
+        """
+        outcome, raised = self._answer(task)
+        if outcome.problems and raised:
+            self.close()
+            outcome, _ = self._answer(task)
+        return outcome
+
+    def _answer(self, task: Task) -> tuple[Outcome, bool]:
         process = self._running()
         assert process.stdin is not None
         message = msgspec.json.encode([*task.entry.names, task.what]) + b"\n"
@@ -68,15 +78,18 @@ class Worker:
             line = self._line(process)
         except (BrokenPipeError, EOFError):
             code = process.wait()
-            self._process = None
-            return Outcome(task, [f"the worker died: {'signal' if code < 0 else 'exit code'} {abs(code)}"])
+            self.close()
+            return Outcome(task, [f"the worker died: {'signal' if code < 0 else 'exit code'} {abs(code)}"]), False
         except TimeoutError:
             self.close()
-            return Outcome(task, [f"no answer in {self.timeout:g} s"])
-        return Outcome(task, msgspec.json.decode(line, type=list[str]))
+            return Outcome(task, [f"no answer in {self.timeout:g} s"]), False
+        problems, raised = msgspec.json.decode(line, type=tuple[list[str], bool])
+        return Outcome(task, problems), raised
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
             environment: dict[str, str] = {
                 "GLOG_v": "4", "PYTHONWARNINGS": "ignore", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1",
                 "OMP_WAIT_POLICY": "passive", **os.environ,

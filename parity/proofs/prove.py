@@ -21,7 +21,8 @@ class Fails(Exception):
     """One side cannot be built or run; `side` says which."""
 
     def __init__(self, side: str, error: BaseException) -> None:
-        text = str(error).strip().split("\n")[0][:200]
+        lines = [line.strip("- ") for line in str(error).splitlines()]
+        text = next(filter(None, lines), "")[:200]
         super().__init__(f"{side} raises {type(error).__name__}: {text}")
         self.side = side
 
@@ -32,22 +33,26 @@ class Sides:
     def __init__(self) -> None:
         self.torch = Torch()
         self.mindspore = MindSpore()
+        self.raised = False
+        """Whether the candidate has raised in this process: some of its kernels fail from then on."""
 
     def problems(self, entry: Entry, proof: Proof) -> list[str]:
         """What one proof says against the entry; nothing where it holds."""
-        if proof.expect == "crashes" or (entry.cpu == "crashes" and proof.candidate_code is None):
+        missing = entry.cpu if proof.candidate_code is None else None
+        if proof.expect == "crashes" or missing == "crashes":
             return []
         try:
             found = self._compared(entry, proof)
         except Fails as failure:
-            expected = proof.expect == "raises" or (entry.cpu is not None and proof.expect == "equal")
+            self.raised |= failure.side == "candidate"
+            expected = proof.expect == "raises" or (missing is not None and proof.expect == "equal")
             if failure.side == "candidate" and expected:
                 return []
             return [str(failure)]
         if proof.expect == "raises":
             return ["the candidate was expected to raise and runs"]
-        if entry.cpu is not None and proof.expect == "equal":
-            return [f"marked cpu = {entry.cpu!r}, but it runs" + (f"; {found[0]}" if found else " and agrees")]
+        if missing is not None and proof.expect == "equal":
+            return [f"marked cpu = {missing!r}, but it runs" + (f"; {found[0]}" if found else " and agrees")]
         if proof.expect == "differs":
             return [] if found else ["expected to differ, and is equal"]
         return found
@@ -57,7 +62,7 @@ class Sides:
             return self._code(proof, proof.reference_code, proof.candidate_code)
         if entry.kind == "optimizer":
             return self._optimizer(entry, proof)
-        if inspect.isclass(resolve(entry.reference)):
+        if entry.reference.rpartition(".")[0] != "torch.Tensor" and inspect.isclass(resolve(entry.reference)):
             return self._layer(entry, proof)
         return self._function(entry, proof)
 
@@ -69,9 +74,14 @@ class Sides:
         reference = {name: described(value, generator) for name, value in proof.arguments.items()}
         candidate: dict[str, Any] = {}
         for row in entry.parameters:
-            if row.reference not in reference or row.candidate is None or row.transform == "none":
+            if row.reference is None or row.candidate is None or row.transform == "none":
                 continue
-            value = reference[row.reference]
+            if row.reference in reference:
+                value = reference[row.reference]
+            elif row.differs and row.reference_default is not ABSENT and proof.expect == "equal":
+                value = row.reference_default
+            else:
+                continue
             if row.transform == "stride" and value is None:
                 value = reference["kernel_size"]
             plain = isinstance(value, (Array, dict)) or _holds_arrays(value)
@@ -158,9 +168,10 @@ class Sides:
                 loaded[target] = _laid_out(weights[name], layout, shapes[target])
             elif target is not None:
                 found.append(f"the candidate has no weight {target}, only {', '.join(shapes)}")
-        trainable = set(shapes) - {n for n, _ in names.values() if n is not None}
-        if trainable and entry.weights:
-            found += [f"the candidate's weight {name} is in no weight line" for name in sorted(trainable)]
+        lines = [row.candidate for row in entry.weights if row.candidate is not None]
+        for name in shapes:
+            if entry.weights and not any(fnmatch.fnmatchcase(name, line) for line in lines):
+                found.append(f"the candidate's weight {name} is in no weight line")
         if not found:
             try:
                 self.mindspore.load(candidate, loaded)

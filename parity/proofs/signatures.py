@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ from parity.entries import ABSENT, Entry
 
 _EMPTY = inspect.Parameter.empty
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+_OF_EVERY_CELL = ("auto_prefix", "flags")
 
 
 class Missing(Exception):
@@ -41,18 +43,18 @@ def resolve(name: str) -> Any:
 
 
 def parameters(found: Any) -> list[tuple[str, Any]] | None:
-    """Names and defaults (`ABSENT` for required ones) without `self`; None where nothing tells them."""
+    """Names and defaults (`ABSENT` for required ones) without `self`; None where no signature tells them."""
     function = _unwrapped(found.__init__) if inspect.isclass(found) else found
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return _documented(found)
+        return None
     listed = list(signature.parameters.values())
     if inspect.isclass(found):
         listed = listed[1:]
-    named = [p for p in listed if p.kind not in _OPEN]
+    named = [p for p in listed if p.kind not in _OPEN and p.name not in _OF_EVERY_CELL]
     if not named and listed:
-        return _documented(found)
+        return None
     return [(p.name, ABSENT if p.default is _EMPTY else p.default) for p in named]
 
 
@@ -63,36 +65,6 @@ def _unwrapped(function: Any) -> Any:
         if inspect.isfunction(inner) and inner.__name__ == "__init__":
             return inner
     return function
-
-
-def _documented(found: Any) -> list[tuple[str, Any]] | None:
-    """The signature that the documentation begins with, as builtin functions have it."""
-    name = getattr(found, "__name__", "")
-    match = re.match(rf"\s*(?:torch\.)?{re.escape(name)}(\(.*?\))\s*(?:->|$)", found.__doc__ or "", re.DOTALL)
-    if match is None:
-        return None
-    text = re.sub(r"\s+", " ", match[1])
-    try:
-        tree = ast.parse(f"def f{text}: pass").body[0]
-    except SyntaxError:
-        return None
-    assert isinstance(tree, ast.FunctionDef)
-    arguments = tree.args
-    plain = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[Any] = [ABSENT] * (len(plain) - len(arguments.defaults)) + [_value(d) for d in arguments.defaults]
-    rows = [(a.arg, d) for a, d in zip(plain, defaults, strict=True)]
-    rows += [
-        (a.arg, ABSENT if d is None else _value(d))
-        for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    ]
-    return rows
-
-
-def _value(node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
 
 
 def shown(default: Any) -> Any:
@@ -119,6 +91,8 @@ def problems(entry: Entry, side: str) -> Iterator[str]:
         side: `reference` or `candidate`.
     """
     name = getattr(entry, side)
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        return  # torchvision and the like: nothing is there to hold the entry against
     try:
         found = resolve(name)
     except Missing:
@@ -133,7 +107,7 @@ def problems(entry: Entry, side: str) -> Iterator[str]:
         if getattr(row, side) is not None
     }
     method = ".Tensor." in name
-    if method and actual and actual[0][0] != "self" and "self" in rows:
+    if method and (not actual or actual[0][0] != "self") and "self" in rows:
         actual = [("self", ABSENT), *actual]
     signature = dict(actual)
     for missing in signature.keys() - rows.keys():

@@ -1,7 +1,8 @@
 """Proves entries, one after the other: `python -m parity.proofs.worker`. It may die in a kernel; the parent lives on.
 
 Each line of standard input is a task `[reference, candidate, what]`, `what` being `signature`, `initializers` or the
-number of a proof; each line of standard output the answer, a list of problems.
+number of a proof; each line of standard output the answer `[problems, raised]`: a list of texts, and whether the
+candidate had already raised in this process, after which some of its kernels fail.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,14 +20,13 @@ from parity.proofs.signatures import problems
 from parity.transforms import Unknown
 
 
-@lru_cache(maxsize=1)
-def _entries() -> dict[tuple[str, str], mapping.Entry]:
-    return {entry.names: entry for entry in mapping.load()}
+def _entry(reference: str, candidate: str) -> mapping.Entry:
+    return next(entry for entry in mapping.find(reference) if entry.names == (reference, candidate))
 
 
 def answer(sides: Sides, reference: str, candidate: str, what: Any) -> list[str]:
     """The problems of one task."""
-    entry = _entries()[reference, candidate]
+    entry = _entry(reference, candidate)
     if what == "signature":
         found = list(problems(entry, "reference"))
         return found + (list(problems(entry, "candidate")) if entry.candidate else [])
@@ -49,11 +48,12 @@ def main() -> None:
     sides = Sides()
     for line in sys.stdin:
         reference, candidate, what = msgspec.json.decode(line)
+        raised = sides.raised
         try:
             found = answer(sides, reference, candidate, what)
         except Exception as error:  # one bad entry must not hide the others' results
             found = [f"the proof cannot be carried out: {type(error).__name__}: {error}"]
-        answers.write(msgspec.json.encode(found).decode() + "\n")
+        answers.write(msgspec.json.encode([found, raised]).decode() + "\n")
     answers.flush()
     os._exit(0)  # destructors of cells print thousands of ignored exceptions otherwise
 

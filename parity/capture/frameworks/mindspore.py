@@ -23,8 +23,9 @@ from mindspore.train import serialization
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
-from parity.capture.frameworks.mindspore_initial import NUMPY, Fills
+from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
+from parity.capture.supported import SUPPORTED
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
@@ -37,7 +38,7 @@ class MindSporeAdapter:
     """Instruments MindSpore in this process. Everything runs in PyNative mode on the CPU."""
 
     name = "mindspore"
-    versions = ">=2.9,<2.11"
+    versions = SUPPORTED["mindspore"][0]
 
     def __init__(self) -> None:
         self.session: Any = None
@@ -299,6 +300,8 @@ class MindSporeAdapter:
         self._replace(Initializer, "__call__", lambda this, array: fills.called(this, array))
         for name in NUMPY:
             self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
+        for name in OPS:
+            self._replace(ops, name, fills.ops(getattr(ops, name)))
         load = mindspore.load_param_into_net
 
         @functools.wraps(load)

@@ -12,7 +12,9 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import mindspore
 import numpy as np
+from mindspore import Tensor
 from mindspore.common import initializer
 
 from parity.capture.frameworks.base import Origin
@@ -21,6 +23,9 @@ from parity.trace import digest_of
 
 NUMPY = ("uniform", "normal", "randn", "rand", "standard_normal", "random_sample", "random")
 """The functions of `numpy.random` that make initial values."""
+
+OPS = ("randn", "rand", "normal", "uniform", "standard_normal")
+"""Those of `mindspore.ops`."""
 
 _CONSTANT = (initializer.Zero, initializer.One, initializer.Constant, initializer.Identity, initializer.Dirac)
 _FEW = 256
@@ -34,10 +39,11 @@ _CALLS = 20000
 
 
 class _Fill(NamedTuple):
-    """One call that made random values, and some of them (float64)."""
+    """One call that made random values, and some of them (float64); `make` is None where it cannot be repeated."""
 
-    make: Callable[[], np.ndarray]
+    make: Callable[[], np.ndarray] | None
     law: str
+    shape: tuple[int, ...]
     some: np.ndarray
     file: str | None
     line: int | None
@@ -52,7 +58,7 @@ class Fills:
 
     def __init__(self, here: Callable[[], tuple[str | None, int | None]]) -> None:
         self.here = here
-        self.drawing = False
+        self.following = True
         self._fills: dict[int, list[_Fill]] = defaultdict(list)
         self._exact: dict[str, _Fill] = {}
         self._call = initializer.Initializer.__call__
@@ -90,11 +96,23 @@ class Fills:
 
         return wrapped
 
-    def _remember(self, array: np.ndarray, law: str, make: Callable[[], np.ndarray]) -> None:
-        if self.drawing or self._calls >= _CALLS or array.size == 0:
+    def ops(self, function: Any) -> Any:
+        """A random function of `mindspore.ops`; it is not called again, for its generator cannot be put back."""
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            if self.following and isinstance(result, Tensor) and result.dtype == mindspore.float32:
+                self._remember(result.asnumpy(), f"ops.{function.__name__}", None)
+            return result
+
+        return wrapped
+
+    def _remember(self, array: np.ndarray, law: str, make: Callable[[], np.ndarray] | None) -> None:
+        if not self.following or self._calls >= _CALLS or array.size == 0:
             return
         self._calls += 1
-        fill = _Fill(make, law, _some(array), *self.here())
+        fill = _Fill(make, law, array.shape, _some(array), *self.here())
         self._fills[array.size].append(fill)
         self._exact[digest_of(array.reshape(-1), array.dtype.name)] = fill
 
@@ -117,10 +135,13 @@ class Fills:
         if fill is None:
             return Origin(loaded=True) if id(parameter) in self._loaded else None
         law = fill.law + (f" * {scale:.6g}" if scale != 1 else "") + (f" + {shift:.6g}" if shift else "")
-        key: Hashable = (law, values.size, zero.tobytes() if zero.any() else b"")
+        make = fill.make
+        if make is None:
+            return Origin((law, id(fill)), None, law, fill.file, fill.line)
+        key: Hashable = (law, fill.shape, zero.tobytes() if zero.any() else b"")
 
         def draw() -> np.ndarray:
-            fresh: np.ndarray = fill.make().reshape(-1) * scale + shift
+            fresh: np.ndarray = make().reshape(-1) * scale + shift
             if zero.any():
                 fresh[zero] = 0
             return fresh
@@ -129,13 +150,14 @@ class Fills:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """What is called in here leaves the random generator as it was: all take their seeds from NumPy's."""
+        """What is called in here leaves the random generator as it was: all take their seeds from NumPy's.
+
+        From then on nothing more is remembered."""
+        self.following = False
         state = np.random.get_state()
-        self.drawing = True
         try:
             yield
         finally:
-            self.drawing = False
             np.random.set_state(state)
 
 
@@ -149,12 +171,11 @@ def _line(made: np.ndarray, held: np.ndarray) -> tuple[float, float] | None:
     if made.size < _LEAST or kept.sum() < max(_LEAST, made.size / 2):
         return (1.0, 0.0) if np.allclose(made, held, rtol=1e-6, atol=0) else None
     x, y = made[kept], held[kept]
-    variance = float(np.var(x))
-    if variance == 0 or float(np.var(y)) == 0:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    scale = float(np.mean((x - x.mean()) * (y - y.mean()))) / variance
+    scale = float(np.mean((x - x.mean()) * (y - y.mean()))) / float(np.var(x))
     shift = float(y.mean()) - scale * float(x.mean())
-    if float(np.max(np.abs(y - scale * x - shift))) > 1e-5 * float(np.max(np.abs(y))):
+    if float(np.max(np.abs(y - scale * x - shift))) > 1e-4 * float(np.ptp(y)):
         return None
     scale = 1.0 if abs(scale - 1) < 1e-6 else scale
     return scale, 0.0 if abs(shift) < 1e-6 * float(y.std()) else shift

@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
-from parity.capture.frameworks.torch_eager import wrap_eager
-from parity.capture.frameworks.torch_initial import Provenance, drawing
+from parity.capture.frameworks.torch_eager import closed, wrap_eager
+from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
     VIEWS,
@@ -26,6 +26,7 @@ from parity.capture.frameworks.torch_ops import (
     random_call,
     reduction_of,
 )  # fmt: skip
+from parity.capture.supported import SUPPORTED
 
 _BITS = {torch.bfloat16: "bfloat16"}
 
@@ -34,7 +35,7 @@ class TorchAdapter:
     """Instruments PyTorch in this process."""
 
     name = "torch"
-    versions = ">=2.4,<3"
+    versions = SUPPORTED["torch"][0]
 
     def __init__(self) -> None:
         self.session: Any = None
@@ -138,7 +139,8 @@ class TorchAdapter:
             self.session.optimizer_made(self, this)
             self.push_mode()
 
-        def before(this: Any, args: Any, kwargs: Any) -> None:
+        def before(this: Any, args: Any, kwargs: Any) -> Any:
+            args, kwargs = closed(this, args, kwargs)
             parameters = self.optimizer_parameters(this)
             given = [p.grad for p in parameters]
             new = self.session.optimizer_begins(this, given)
@@ -146,6 +148,7 @@ class TorchAdapter:
                 if gradient is not old:
                     parameter.grad = gradient
             self.session.busy = True
+            return args, kwargs
 
         def after(this: Any, args: Any, kwargs: Any) -> None:
             self.session.busy = False
@@ -194,9 +197,17 @@ class TorchAdapter:
         """Follows random numbers into the parameters, until the first step."""
         if not self.session.initials:
             return
-        provenance = self._provenance = Provenance(self.session.source.here)
+        provenance = self._provenance = Provenance(self.session.source.here, self._note)
         provenance.start()
         load = torch.nn.Module.load_state_dict
+        deepcopy = torch.Tensor.__deepcopy__
+
+        @functools.wraps(deepcopy)
+        def wrapped_copy(tensor: Any, memo: Any) -> Any:
+            result = deepcopy(tensor, memo)
+            if type(tensor) is torch.Tensor:
+                provenance.copied(tensor, result)
+            return result
 
         @functools.wraps(load)
         def wrapped(layer: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
@@ -206,6 +217,9 @@ class TorchAdapter:
             return result
 
         self._replace(torch.nn.Module, "load_state_dict", wrapped)
+        self._replace(torch.Tensor, "__deepcopy__", wrapped_copy)
+        for name in WHOLE:
+            self._replace(torch.nn.init, name, provenance.filling(getattr(torch.nn.init, name)))
 
     def _open_functions(self) -> None:
         """Lets the function mode look inside the Python functions of `torch.nn.functional`."""
@@ -213,6 +227,10 @@ class TorchAdapter:
         for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
             if name in vars(functional):
                 self._replace(functional, name, lambda *_: False)
+
+    def _note(self, text: str) -> None:
+        if text not in self.session.notes:
+            self.session.notes.append(text)
 
     # Ops ------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,26 @@ def wrap_eager(adapter: Any) -> None:
 _CHECKPOINT = ("use_reentrant", "context_fn", "determinism_check", "debug", "preserve_rng_state", "early_stop")
 
 
+def closed(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A step's arguments with the closure called already, so that its forward and backward pass are seen before it.
+
+    L-BFGS calls its closure as often as it likes and keeps it.
+
+    Args:
+        optimizer: A torch optimizer.
+        args: Positional arguments of its `step`, itself first.
+        kwargs: Named ones.
+    """
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None or isinstance(optimizer, torch.optim.LBFGS):
+        return args, kwargs
+    with torch.enable_grad():
+        loss = closure()
+    if "closure" in kwargs:
+        return args, {**kwargs, "closure": lambda: loss}
+    return (args[0], lambda: loss, *args[2:]), kwargs
+
+
 def _graded(adapter: Any, grad: Any) -> Any:
     """`torch.autograd.grad`, which is a backward pass where it differentiates by the model's parameters."""
 

@@ -7,6 +7,8 @@ overwritten by constants is forgotten. Nodes do not keep what they made, so what
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -30,6 +32,10 @@ _OVERWRITES = {
     "fill_", "zero_", "copy_", "normal_", "uniform_", "random_", "bernoulli_", "exponential_", "cauchy_",
     "log_normal_", "geometric_",
 }  # fmt: skip
+_READS = {"_local_scalar_dense", "is_nonzero", "equal", "item"}
+WHOLE = ("trunc_normal_", "orthogonal_", "sparse_")
+"""Functions of `torch.nn.init` that are run again as a whole: they draw until they are content, or in many ops."""
+
 _COPIES = {"clone", "_to_copy", "copy_", "contiguous"}
 
 
@@ -61,7 +67,7 @@ class _Node:
     """One op that read or made random numbers.
 
     Attributes:
-        func: The op, None where it cannot be run again.
+        func: The op, or a function of `torch.nn.init`; None where it cannot be run again.
         args: Its flattened arguments: a `_View` or `_Constant` for a tensor, `_TARGET` for the one it writes into.
         spec: How they nest.
         written: The window that it writes into; None where it makes a new tensor.
@@ -69,13 +75,17 @@ class _Node:
         nbytes: Size of the storage that it writes into.
         out: Which of several results this is.
         key: Equal for equal computations.
+        read: Whether a number that depends on it went into Python, where it may decide what comes next.
     """
 
-    __slots__ = ("args", "base", "depth", "file", "func", "key", "line", "name", "nbytes", "out", "spec", "written")
+    __slots__ = (
+        "args", "base", "depth", "file", "func", "key", "line", "name", "nbytes", "out", "read", "spec", "written",
+    )  # fmt: skip
 
     def __init__(self, func: Any, args: list[Any], spec: Any, place: tuple[str | None, int | None]) -> None:
         self.func = func
-        self.name = func.overloadpacket.__name__
+        self.name = getattr(func, "overloadpacket", func).__name__
+        self.read = False
         self.args = args
         self.spec = spec
         self.file, self.line = place
@@ -91,8 +101,24 @@ class _Node:
         found = [a.node for a in self.args if isinstance(a, _View)]
         return [*found, self.base] if isinstance(self.base, _Node) else found
 
+    def pads(self) -> bool:
+        """Whether it only sets a part of its storage to zero, as for a padding row."""
+        zero = self.name == "zero_" or (self.name == "fill_" and [a for a in self.args if a is not _TARGET] == [0])
+        return zero and isinstance(self.base, _Node)
+
+
+class _Call(NamedTuple):
+    """An op that makes new tensors out of random numbers."""
+
+    func: Any
+    flat: list[Any]
+    spec: Any
+    tensors: list[torch.Tensor]
+
 
 _TARGET = object()
+_TROUBLE = (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, IndexError)
+"""What tensors of unusual kinds raise when they are asked for their storage."""
 
 
 class Provenance:
@@ -100,11 +126,16 @@ class Provenance:
 
     Args:
         here: Tells file and line in the script's own files.
+        note: Takes what the user should know.
     """
 
-    def __init__(self, here: Callable[[], tuple[str | None, int | None]]) -> None:
+    def __init__(
+        self, here: Callable[[], tuple[str | None, int | None]], note: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.here = here
+        self.note = note
         self.active = False
+        self._entered = False
         self._nodes: dict[int, tuple[StorageWeakRef, _Node]] = {}
         self._loaded: dict[int, StorageWeakRef] = {}
         self._keys: dict[Hashable, int] = {}
@@ -112,13 +143,14 @@ class Provenance:
 
     def start(self) -> None:
         """Starts to see ops."""
-        self.active = True
+        self.active = self._entered = True
         self._mode.__enter__()
 
     def stop(self) -> None:
         """Stops to see ops; what is known stays."""
-        if self.active:
-            self.active = False
+        self.active = False
+        if self._entered:
+            self._entered = False
             count = torch._C._len_torch_dispatch_stack()
             if count and torch._C._get_dispatch_stack_at(count - 1) is self._mode:
                 self._mode.__exit__(None, None, None)
@@ -144,30 +176,89 @@ class Provenance:
             return Origin(loaded=True) if known is not None and not known.expired() else None
         view = _View.of(tensor, node)
         source = node
-        while source.name in _COPIES and source.before():
+        while (source.name in _COPIES or source.pads()) and source.before():
             source = source.before()[0]
         return Origin((node.key, view[1:]), lambda: _values(view), _law(source), source.file, source.line)
 
     def saw(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Runs an op and notes what random numbers became by it."""
+        made = None
+        try:
+            made = self._before(func, args, kwargs)
+        except _TROUBLE as error:
+            self._give_up(error)
+        result = func(*args, **kwargs)
+        if made is not None:
+            try:
+                self._after(made, result)
+            except _TROUBLE as error:
+                self._give_up(error)
+        return result
+
+    def _give_up(self, error: Exception) -> None:
+        """The script's run goes on where its tensors cannot be followed."""
+        self.active = False
+        self._nodes.clear()
+        self.note(f"where parameters got their initial values could not be followed ({type(error).__name__}: {error})")
+
+    def _before(self, func: Any, args: Any, kwargs: Any) -> _Call | None:
+        """Notes what an op is about to write into; what it will make anew is noted when it has run."""
         flat, spec = tree_flatten((args, kwargs))
         draws = torch.Tag.nondeterministic_seeded in func.tags
         tensors = [t for t in flat if isinstance(t, torch.Tensor)]
         random = [t for t in tensors if self.node(t) is not None]
         if not draws and not random:
-            return func(*args, **kwargs)
+            return None
+        if func.overloadpacket.__name__ in _READS:
+            for tensor in random:
+                self._read(tensor)
+            return None
         targets = _written(func, args, kwargs)
-        if targets:
-            self._writes(func, flat, spec, targets, draws or any(t is not targets[0] for t in random))
-            return func(*args, **kwargs)
-        result = func(*args, **kwargs)
-        sources = {t.untyped_storage()._cdata for t in tensors if _plain(t)}
+        if not targets:
+            return _Call(func, flat, spec, tensors)
+        self._writes(func, flat, spec, targets, draws or any(t is not targets[0] for t in random))
+        return None
+
+    def _after(self, call: _Call, result: Any) -> None:
+        sources = {t.untyped_storage()._cdata for t in call.tensors if _plain(t)}
         for index, made in enumerate(result if isinstance(result, (tuple, list)) else [result]):
             if isinstance(made, torch.Tensor) and _plain(made) and made.untyped_storage()._cdata not in sources:
-                node = _Node(func, [self._kept(value) for value in flat], spec, self.here())
+                node = _Node(call.func, [self._kept(value) for value in call.flat], call.spec, self.here())
                 node.out = index
                 self._note(made, node)
-        return result
+
+    def _read(self, tensor: torch.Tensor) -> None:
+        """A number went into Python: what is made of its ancestors from now on may depend on it."""
+        nodes = [self.node(tensor)]
+        while nodes:
+            node = nodes.pop()
+            if node is not None and not node.read:
+                node.read = True
+                nodes += node.before()
+
+    def filling(self, function: Any) -> Any:
+        """A function of `torch.nn.init` that counts as one op."""
+
+        @functools.wraps(function)
+        def wrapped(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self.active:
+                return function(tensor, *args, **kwargs)
+            flat, spec = tree_flatten(((tensor, *args), kwargs))
+            self._writes(function, flat, spec, [tensor], True)
+            self.active = False
+            try:
+                return function(tensor, *args, **kwargs)
+            finally:
+                self.active = True
+
+        return wrapped
+
+    def copied(self, old: torch.Tensor, new: torch.Tensor) -> None:
+        """A tensor's storage was copied where no op is seen."""
+        node = self.node(old)
+        if self.active and node is not None and _plain(new):
+            storage = new.untyped_storage()
+            self._nodes[storage._cdata] = (StorageWeakRef(storage), node)
 
     def _writes(self, func: Any, flat: list[Any], spec: Any, targets: list[torch.Tensor], random: bool) -> None:
         """Notes an op that is about to write into its arguments; `random` tells that it brings new random numbers."""
@@ -177,7 +268,7 @@ class Provenance:
         storage = target.untyped_storage()
         node = _Node(func, [_TARGET if v is target else self._kept(v) for v in flat], spec, (None, None))
         whole = target.numel() * target.element_size() == storage.nbytes()
-        if whole and node.name in _OVERWRITES:
+        if whole and node.name in (*_OVERWRITES, *WHOLE):
             if not random:
                 self._nodes.pop(storage._cdata, None)
                 return
@@ -202,7 +293,7 @@ class Provenance:
         before = node.before()
         node.depth = 1 + max((n.depth for n in before), default=0)
         large = any(isinstance(a, _Constant) and (a.tensor.numel() > _LARGE or not _plain(a.tensor)) for a in node.args)
-        if large or node.depth > _DEPTH or any(n.func is None for n in before):
+        if large or node.depth > _DEPTH or any(n.func is None or n.read for n in before):
             node.func = None
         if node.func is None:
             node.args, node.base = [], None
@@ -259,12 +350,22 @@ def _law(node: _Node) -> str:
     steps: list[str] = []
     current: _Node | None = node
     while current is not None and len(steps) < 6:
-        plain = [a for a in current.args if isinstance(a, (int, float)) and not isinstance(a, bool)]
         if current.name not in _COPIES:
-            steps.append(f"{current.name}({', '.join(f'{a:.6g}' for a in plain)})")
+            steps.append(f"{current.name}({_numbers(current)})")
         before = current.before()
         current = before[0] if before else None
     return ", ".join(reversed(steps))
+
+
+def _numbers(node: _Node) -> str:
+    """The plain numbers among a node's arguments; for a function of `torch.nn.init` with its defaults."""
+    values: Any = node.args
+    if node.name in WHOLE and node.func is not None:
+        positional, named = tree_unflatten(node.args, node.spec)
+        bound = inspect.signature(node.func).bind(*positional, **named)
+        bound.apply_defaults()
+        values = bound.arguments.values()
+    return ", ".join(f"{v:.6g}" for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
 
 
 def _values(view: _View) -> np.ndarray | None:

@@ -1,0 +1,75 @@
+"""`parity explain`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from parity.cli import main
+
+
+def explained(capsys: pytest.CaptureFixture[str], name: str) -> list[dict[str, Any]]:
+    assert main(["explain", name, "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == 1
+    return list(document["entries"])
+
+
+def row(entry: dict[str, Any], reference: str | None, candidate: str | None) -> dict[str, Any]:
+    rows = [p for p in entry["parameters"] if (p["reference"], p["candidate"]) == (reference, candidate)]
+    assert len(rows) == 1
+    return dict(rows[0])
+
+
+def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = explained(capsys, "torch.nn.Conv2d")
+    assert [e["candidate"] for e in entries] == ["mindspore.nn.Conv2d", "mindspore.mint.nn.Conv2d"]
+    conv = entries[0]
+    assert conv["verified"] == {"torch": "2.13.0", "mindspore": "2.10.0"}
+    padding = row(conv, "padding", "padding")
+    assert (padding["reference_default"], padding["candidate_default"], padding["transform"]) == (0, 0, "padding")
+    assert row(conv, None, "pad_mode")["differs"] and row(conv, None, "pad_mode")["candidate_default"] == "same"
+    bias = row(conv, "bias", "has_bias")
+    assert (bias["reference_default"], bias["candidate_default"], bias["differs"]) == (True, False, True)
+    assert row(conv, "padding_mode", None)["candidate_default"] is None
+    assert row(conv, None, "data_format")["reference"] is None
+    assert any("asymmetric" in sentence for sentence in conv["semantics"])
+    assert 'pad_mode="pad"' in conv["fix"]
+
+
+def test_initial_values_that_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    embedding = explained(capsys, "mindspore.nn.Embedding")[0]
+    assert embedding["initializers"] == [
+        {
+            "reference": "weight", "reference_initializer": "normal(0, 1)",
+            "candidate": "embedding_table", "candidate_initializer": "normal(0, 0.01)", "differs": True,
+        }
+    ]  # fmt: skip
+
+
+def test_defaults_without_a_json_value_are_their_repr(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = explained(capsys, "torch.nn.TransformerEncoderLayer")[0]
+    activation = row(layer, "activation", "activation")
+    assert activation["reference_default"].startswith("<function relu") and activation["candidate_default"] == "relu"
+    assert row(layer, "dtype", "dtype")["candidate_default"] == "mindspore.float32"
+
+
+def test_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "torch.nn.LayerNorm"]) == 0
+    text = capsys.readouterr().out
+    assert "torch.nn.LayerNorm -> mindspore.nn.LayerNorm" in text
+    assert any(line.split()[:4] == ["eps", "1e-05", "epsilon", "1e-07"] for line in text.splitlines())
+    assert "nn.LayerNorm((128,), epsilon=1e-5)" in text
+
+
+def test_a_name_without_a_counterpart_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = explained(capsys, "torch.nn.LazyLinear")[0]
+    assert entry["candidate"] is None and "give the size" in entry["reason"]
+
+
+def test_a_misspelt_name_is_an_error_with_suggestions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "torch.nn.Conv2", "--format", "json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["slug"] == "unknown-name" and "torch.nn.Conv2d" in error["hint"]
