@@ -17,6 +17,9 @@ from parity.document import Cause, Finding, Place
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
+ROUNDED = 1e-5
+"""Relative difference of a setting that counts as rounding: schedules are computed in float32 on one side."""
+
 
 def optimizer_findings(judged: list[Judged], reference: Trace, candidate: Trace) -> list[Finding]:
     """What differs at the optimizers: gradients that they are given, updates that they make.
@@ -168,7 +171,7 @@ def _named(
     if field == "weight_decay":
         undone["decoupled"] = declared.decoupled
     affected = _affected(change, msgspec.structs.replace(rule, **undone), explanation, declared, data)
-    if not affected.size:
+    if not affected.size or (change.fitted and _rounding(getattr(rule, field), getattr(declared, field))):
         return None
     without = scores(msgspec.structs.replace(rule, **undone), data)[:, affected]
     steps = np.flatnonzero((without > LIMIT).any(1))
@@ -184,6 +187,12 @@ def _named(
     message = f"{at(c)} updates {what}, {where}, optimizer, step {step}: {numbers(worst)}; the reference's is {at(r)}"
     evidence = f"so changed, the reference's rule makes the candidate's updates of {len(calls.candidate)} steps"
     return _finding(worst, kind or change.kind, r, c, message, Cause(f"{what}, {where}", 0.95, evidence))
+
+
+def _rounding(fitted: object, declared: object) -> bool:
+    """Whether a fitted number is the declared one, as it is when it was computed in float32."""
+    a, b = (np.asarray(value, np.float64) for value in (fitted, declared))
+    return bool(np.abs(a - b).max() <= ROUNDED * np.abs(b).max())
 
 
 def _affected(change: Change, undone: Rule, explanation: Explanation, declared: Rule, data: Updates) -> np.ndarray:

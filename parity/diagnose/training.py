@@ -88,7 +88,9 @@ def judge(context: Context, faults: list[Finding]) -> tuple[list[Finding], Stage
         text = f"the losses of {steps} steps stay within what rounding explains"
         if seen.horizon is not None:
             text = f"the losses stay within the reference's own noise until it saturates at step {seen.horizon}"
-            if not faults:
+            if not faults and seen.last <= TIMES * noise:
+                text = f"the losses of {steps} steps agree; from step {seen.horizon} on rounding alone could part them"
+            elif not faults:
                 text = (
                     f"rounding chaos explains the gap of {seen.last:.1e} after {steps} steps: {text}, and {where} are "
                     "without a fault"
