@@ -61,27 +61,31 @@ def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace
 def _updates(items: list[Judged], calls: Calls, candidate: Trace) -> list[Finding]:
     flagged = [j for j in items if j.flagged]
     found: list[Finding] = []
-    unexplained = {j.record.path for j in flagged}
+    settled: set[int] = set()
     for data, settings in updates_of(calls, candidate):
-        partners = [calls.partner[name] for name in data.names]
-        wrong = [j for j in flagged if j.record.path in partners]
+        partners = {calls.partner[name] for name in data.names}
+        own = [j for j in items if j.record.path in partners and j.record.step < len(data.before)]
+        wrong = [j for j in own if j.flagged]
         rule = rule_of(calls.reference[0].class_name, settings, data.owner)
         if rule is None:
             continue
-        still = bool(wrong) and not (data.after - data.before).any()
-        if still:
+        if wrong and not (data.after - data.before).any():
             found.append(_still(wrong, calls))
-            unexplained -= set(partners)
+            settled.update(map(id, flagged))
             continue
         explanation = explain(rule, data) if wrong else subtle(rule, data)
-        if explanation is None or (wrong and not explanation.changes):
+        if explanation is None:
             continue
+        settled.update(map(id, wrong))  # by nothing, where coefficients in float32 are all that differs
         for change in explanation.changes:
-            finding = _named(change, explanation, rule, data, calls, [j for j in items if j.record.path in partners])
-            if finding is not None and not any((finding.kind, finding.severity) == (f.kind, f.severity) for f in found):
+            finding = _named(change, explanation, rule, data, calls, own)
+            if finding is None:
+                continue
+            if not any((finding.kind, finding.severity) == (f.kind, f.severity) for f in found):
                 found.append(finding)
-        unexplained -= set(partners)
-    left = [j for j in flagged if j.record.path in unexplained]
+            if finding.severity == "fault":
+                settled.update(id(j) for j in flagged if j.record.path in partners)
+    left = [j for j in flagged if id(j) not in settled]
     return found + ([_unexplained(left, items, calls)] if left else [])
 
 

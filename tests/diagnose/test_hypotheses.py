@@ -103,7 +103,7 @@ def test_another_optimizer_is_not_explained() -> None:
 
 def test_a_small_difference_of_the_learning_rate() -> None:
     declared = {**SGD, "lr": 1e-3}
-    data = recorded("SGD", {**declared, "lr": 1.0003e-3}).only(np.array([0, 2]))  # of zeros, each value would show it
+    data = recorded("SGD", {**declared, "lr": 1.00015e-3}).only(np.array([0, 2]))  # of zeros, each value would show it
     assert found("SGD", declared, data).changes == ()
     explanation = subtle(rule("SGD", declared, data.owner), data)
     assert explanation is not None
