@@ -58,6 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         ignored: Paths that are not judged.
         accepted: Findings that are no faults.
         train: Training steps of which the losses are compared; 0 for those of `steps`.
+        data_batches: Batches of each data loader that are read alone after them.
     """
 
     only: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[Ignored, ...] = ()
     accepted: tuple[Accepted, ...] = ()
     train: int = 0
+    data_batches: int = 200
 
     @property
     def length(self) -> int:
