@@ -295,17 +295,15 @@ class Candidate:
 
     def scales_loss(self, step: int, scale: float) -> bool:
         """Whether a loss that is `scale` times the reference's was scaled on purpose: the script made a loss scaler, or
-        one side multiplies the gradients of the step's backward passes so that both optimizers are given the same.
+        one side multiplies the gradients of the step's backward passes by as much.
         """
         if scale > 1.5 and self.trace.meta.environment.get("loss_scale"):
             return True
         mine, theirs = self._treatment(self._reference, step), self._treatment(self.trace, step)
-        if mine is None or theirs is None or abs(theirs * scale / mine - 1) > 0.02:
-            return False
-        if abs(mine - 1) < 0.01 or abs(theirs - 1) < 0.01:
-            return True
-        if any(abs(own_scale(call) / scale - 1) < 0.01 for call in self.optimizers.get(step, [])):
-            return True
+        if mine is not None and theirs is not None and abs(theirs * scale / mine - 1) < 0.02:
+            own = any(abs(own_scale(call) / scale - 1) < 0.01 for call in self.optimizers.get(step, []))
+            if own or abs(mine - 1) < 0.01 or abs(theirs - 1) < 0.01:
+                return True
         return _multiplies(self.trace, step, 1 / scale) or _multiplies(self._reference, step, scale)
 
     def _treatment(self, trace: Trace, step: int) -> float | None:
@@ -350,7 +348,9 @@ def own_scale(call: OptimizerEvent) -> float:
 
 
 def _multiplies(trace: Trace, step: int, factor: float) -> bool:
-    """Whether some op of a step makes `factor` times the gradient of one backward pass, or of all together."""
+    """Whether some op of a step makes `factor` times the gradient of one backward pass or of all together, or is such
+    that what an optimizer is given is `factor` times what it makes.
+    """
     made: dict[str, list[np.ndarray]] = defaultdict(list)
     for event in trace.of(ParameterGradEvent, step):
         made[event.name].append(np.asarray(trace.array(event.ref), np.float64).reshape(-1))
@@ -358,6 +358,10 @@ def _multiplies(trace: Trace, step: int, factor: float) -> bool:
         return False
     passes = max(made.values(), key=lambda arrays: float(arrays[0] @ arrays[0]))
     wanted = [factor * values for values in (np.sum(passes, axis=0), *passes)]
+    name = next(name for name, arrays in made.items() if arrays is passes)
+    for call in trace.of(OptimizerEvent, step):
+        if name in call.given:
+            wanted.append(np.asarray(trace.array(call.given[name]), np.float64).reshape(-1) / factor)
     for op in trace.of(OpEvent, step):
         for item in op.outputs:
             if item.ref.size == passes[0].size and "float" in item.ref.dtype:

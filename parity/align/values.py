@@ -67,7 +67,8 @@ def layout(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int
     Where several fit the shapes, the values decide.
 
     Returns:
-        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, (*axes, -1, *shape)), (`"spread"`, axes) where the candidate
+        (`"same"`, ()), (`"view"`, shape) or (`"permute"`, (*axes, -1, *shape)), (`"unfold"`, (axis, *shape)) where its
+        last axis is the reference's `axis` and its others are flattened, (`"spread"`, axes) where the candidate
         repeats a tensor along axes, None where nothing fits.
     """
     if candidate.size != reference.size:
@@ -83,6 +84,12 @@ def layout(candidate: np.ndarray, reference: np.ndarray) -> tuple[str, tuple[int
             found = distance(candidate.transpose(axes).reshape(reference.shape), reference)
             if found < 0.1 * best[0]:
                 best = (found, ("permute", (*axes, -1, *reference.shape)))
+    if best[0] > 1e-3 and 2 <= candidate.ndim < reference.ndim:
+        for axis in range(reference.ndim - 1):
+            shape = (*reference.shape[:axis], *reference.shape[axis + 1 :], reference.shape[axis])
+            found = distance(np.moveaxis(candidate.reshape(shape), -1, axis), reference)
+            if found < 0.1 * best[0]:
+                best = (found, ("unfold", (axis, *shape)))
     return best[1]
 
 
@@ -110,6 +117,8 @@ def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]], *, gradient: bool 
         if gradient:
             return np.asarray(values.sum(axis=detail, keepdims=True))
         return values[tuple(slice(0, 1) if i in detail else slice(None) for i in range(values.ndim))]
+    if kind == "unfold":
+        return np.moveaxis(values.reshape(detail[1:]), -1, detail[0])
     if kind == "permute":
         split = detail.index(-1)
         return values.transpose(detail[:split]).reshape(detail[split + 1 :])

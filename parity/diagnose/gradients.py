@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.compare.faults import Judged
 from parity.diagnose.recorded import Calls
-from parity.document import Cause
+from parity.document import Cause, Finding
 from parity.model import OptimizerEvent, ParameterGradEvent
 from parity.trace import Trace
 
@@ -72,13 +72,20 @@ def treated(trace: Trace, event: OptimizerEvent) -> Treated:
         largest = max(largest, float(np.abs(after).max(initial=0.0)))
         if square > 0 and np.isfinite(square):
             factors[name] = float(after @ before) / square
-            straight &= (
-                float(np.abs(after - factors[name] * before).max()) <= _SAME * float(np.abs(after).max()) + 1e-30
-            )
-        lone &= bool(np.allclose(after, last[name], rtol=1e-5, atol=0.0))
+            straight &= _straight(after, before)
+        lone &= _straight(after, last[name])
     return Treated(
-        factors, straight, squares[0] ** 0.5, squares[1] ** 0.5, largest, norms, len(passes), lone and len(passes) > 1
+        factors, straight, squares[0] ** 0.5, squares[1] ** 0.5, largest, norms, len(passes), lone and not straight
     )
+
+
+def _straight(after: np.ndarray, before: np.ndarray) -> bool:
+    """Whether one gradient is a multiple of another."""
+    square = float(before @ before)
+    if not (square > 0 and np.isfinite(square)):
+        return True
+    rest = after - float(after @ before) / square * before
+    return float(np.abs(rest).max()) <= _SAME * float(np.abs(after).max()) + 1e-30
 
 
 def processing_cause(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace) -> tuple[str, Cause]:
@@ -188,3 +195,35 @@ def _said(r: Treated, c: Treated) -> str:
     return (
         f"global norm {c.before:.4g} before and {c.after:.4g} after, in the reference {r.before:.4g} and {r.after:.4g}"
     )
+
+
+def name_scaled_losses(findings: list[Finding], judged: list[Judged], candidate: Trace) -> None:
+    """Says of a loss that is a multiple of the reference's what multiple it is, and what is usually forgotten then.
+
+    Args:
+        findings: All findings; those of the loss are changed in place.
+        judged: Every measured place.
+        candidate: The candidate's trace.
+    """
+    for finding in findings:
+        if finding.stage != "loss" or finding.kind != "unexplained":
+            continue
+        items = [j for j in judged if j.record.kind == "loss" and j.record.step == finding.step and j.flagged]
+        factors = [j.record.factor for j in items if j.record.factor]
+        if not factors or max(factors) - min(factors) > 1e-3 * abs(factors[0]):
+            continue
+        factor = float(np.median(factors))
+        passes = len({e.backward for e in candidate.of(ParameterGradEvent, finding.step)})
+        text, kind = f"the loss is {factor:.6g} times the reference's", finding.kind
+        if passes > 1 and min(abs(factor / passes - 1), abs(factor * passes - 1)) < 1e-3:
+            verb = "is not" if factor > 1 else "is"
+            text += f": that of each of the {passes} backward passes {verb} divided by their number (accumulation)"
+            kind = "accumulation"
+        elif factor >= 8 and abs(np.log2(factor) - round(np.log2(factor))) < 1e-3:
+            text += ": a loss scale that is not undone"
+            kind = "loss-scale"
+        else:
+            continue
+        evidence = finding.cause.text if finding.cause else ""
+        finding.kind, finding.cause = kind, Cause(text, 0.8, evidence)
+        finding.message += f"; {text}"

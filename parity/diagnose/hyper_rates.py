@@ -19,6 +19,10 @@ _ENDS = ("total_steps", "T_max", "total_iters", "decay_steps", "total_step", "ma
 """Arguments that say after how many steps or epochs a schedule has done its work."""
 
 
+SHOWN = 8
+"""Captured steps whose rates are all shown; of more, those around the first difference."""
+
+
 class _Rates(NamedTuple):
     """One parameter's rates: captured, further ones by its schedule, and the step at which that ends, if known."""
 
@@ -117,6 +121,10 @@ def _finding(
             finding.fix = rewritten(info.code, list(info.arguments), f"{name}={shown(values[0][0])}")
     else:
         begin = first if first >= len(one.captured) else 0
+        if first < len(one.captured) > SHOWN:
+            begin = max(0, first - 1)
+            values = [v[begin : begin + 4] for v in values]
+            places[0].value, places[1].value = values
         steps = f"{begin} to {begin + len(values[0]) - 1}"
         message = (
             f"{at(places[1])}: the learning rate in steps {steps} is {_list(values[1])}, where {at(places[0])} has "

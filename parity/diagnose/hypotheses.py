@@ -116,23 +116,28 @@ def subtle(rule: Rule, data: Updates) -> Explanation | None:
     if base.worst > LIMIT:
         return None
     before = residual(base.rule, data) ** 2
-    noise = max(float(before.mean()), 0.1)
     rates = _fitted(base.rule, "rates", data)
-    gain = (before - residual(rates, data) ** 2).sum(1)
+    after = residual(rates, data) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = np.nan_to_num(np.abs(rates.rates / base.rule.rates - 1)).max(1)
-    if np.any((gain > SURE * noise) & (moved > LEAST_RATE)):
-        return _tried((Change("learning-rate", "rates", len(gain), True),), rates, data)
+    if np.any(((before - after).sum(1) > SURE * _noise(after)) & (moved > LEAST_RATE)):
+        return _tried((Change("learning-rate", "rates", len(before), True),), rates, data)
     decay = _fitted(base.rule, "weight_decay", data)
-    gain = np.bincount(data.owner, (before - residual(decay, data) ** 2).sum(0), len(data.names))[data.owner]
+    after = residual(decay, data) ** 2
+    gain = np.bincount(data.owner, (before - after).sum(0), len(data.names))[data.owner]
     moved = np.abs(decay.weight_decay - base.rule.weight_decay)
     enough = moved > 0.05 * np.maximum(np.abs(decay.weight_decay), np.abs(base.rule.weight_decay))
-    sure = (gain > SURE * noise) & enough & (moved * rule.rates.max() > data.unit)
+    sure = (gain > SURE * _noise(after)) & enough & (moved * rule.rates.max() > data.unit)
     if not sure.any():
         return None
     values = np.where(sure, decay.weight_decay, base.rule.weight_decay)
     chosen = msgspec.structs.replace(base.rule, weight_decay=values)
     return _tried((Change("weight-decay", "weight_decay", int(sure.sum()), True),), chosen, data)
+
+
+def _noise(squares: np.ndarray) -> float:
+    """The mean square of what rounding leaves; not less than it must be."""
+    return max(float(squares.mean()), 0.1)
 
 
 def _tried(changes: tuple[Change, ...], rule: Rule, data: Updates) -> Explanation:

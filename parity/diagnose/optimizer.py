@@ -17,6 +17,9 @@ from parity.document import Cause, Finding, Place
 from parity.tolerance import FACTOR
 from parity.trace import Trace
 
+ROUNDED = 1e-5
+"""Relative difference of a setting that counts as rounding: schedules are computed in float32 on one side."""
+
 
 def optimizer_findings(judged: list[Judged], reference: Trace, candidate: Trace) -> list[Finding]:
     """What differs at the optimizers: gradients that they are given, updates that they make.
@@ -58,27 +61,31 @@ def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace
 def _updates(items: list[Judged], calls: Calls, candidate: Trace) -> list[Finding]:
     flagged = [j for j in items if j.flagged]
     found: list[Finding] = []
-    unexplained = {j.record.path for j in flagged}
+    settled: set[int] = set()
     for data, settings in updates_of(calls, candidate):
-        partners = [calls.partner[name] for name in data.names]
-        wrong = [j for j in flagged if j.record.path in partners]
+        partners = {calls.partner[name] for name in data.names}
+        own = [j for j in items if j.record.path in partners and j.record.step < len(data.before)]
+        wrong = [j for j in own if j.flagged]
         rule = rule_of(calls.reference[0].class_name, settings, data.owner)
         if rule is None:
             continue
-        still = bool(wrong) and not (data.after - data.before).any()
-        if still:
+        if wrong and not (data.after - data.before).any():
             found.append(_still(wrong, calls))
-            unexplained -= set(partners)
+            settled.update(map(id, flagged))
             continue
         explanation = explain(rule, data) if wrong else subtle(rule, data)
-        if explanation is None or (wrong and not explanation.changes):
+        if explanation is None:
             continue
+        settled.update(map(id, wrong))  # by nothing, where coefficients in float32 are all that differs
         for change in explanation.changes:
-            finding = _named(change, explanation, rule, data, calls, [j for j in items if j.record.path in partners])
-            if finding is not None and not any((finding.kind, finding.severity) == (f.kind, f.severity) for f in found):
+            finding = _named(change, explanation, rule, data, calls, own)
+            if finding is None:
+                continue
+            if not any((finding.kind, finding.severity) == (f.kind, f.severity) for f in found):
                 found.append(finding)
-        unexplained -= set(partners)
-    left = [j for j in flagged if j.record.path in unexplained]
+            if finding.severity == "fault":
+                settled.update(id(j) for j in flagged if j.record.path in partners)
+    left = [j for j in flagged if id(j) not in settled]
     return found + ([_unexplained(left, items, calls)] if left else [])
 
 
@@ -168,7 +175,7 @@ def _named(
     if field == "weight_decay":
         undone["decoupled"] = declared.decoupled
     affected = _affected(change, msgspec.structs.replace(rule, **undone), explanation, declared, data)
-    if not affected.size:
+    if not affected.size or (change.fitted and _rounding(getattr(rule, field), getattr(declared, field))):
         return None
     without = scores(msgspec.structs.replace(rule, **undone), data)[:, affected]
     steps = np.flatnonzero((without > LIMIT).any(1))
@@ -184,6 +191,12 @@ def _named(
     message = f"{at(c)} updates {what}, {where}, optimizer, step {step}: {numbers(worst)}; the reference's is {at(r)}"
     evidence = f"so changed, the reference's rule makes the candidate's updates of {len(calls.candidate)} steps"
     return _finding(worst, kind or change.kind, r, c, message, Cause(f"{what}, {where}", 0.95, evidence))
+
+
+def _rounding(fitted: object, declared: object) -> bool:
+    """Whether a fitted number is the declared one, as it is when it was computed in float32."""
+    a, b = (np.asarray(value, np.float64) for value in (fitted, declared))
+    return bool(np.abs(a - b).max() <= ROUNDED * np.abs(b).max())
 
 
 def _affected(change: Change, undone: Rule, explanation: Explanation, declared: Rule, data: Updates) -> np.ndarray:

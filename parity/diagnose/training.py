@@ -87,11 +87,14 @@ def judge(context: Context, faults: list[Finding]) -> tuple[list[Finding], Stage
     if seen.left is None:
         text = f"the losses of {steps} steps stay within what rounding explains"
         if seen.horizon is not None:
-            text = (
-                f"rounding chaos explains the gap of {seen.last:.1e} after {steps} steps: the losses stay within the "
-                f"reference's own noise until it saturates at step {seen.horizon}"
-            )
-            text += f", and {where} are without a fault" if not faults else ""
+            text = f"the losses stay within the reference's own noise until it saturates at step {seen.horizon}"
+            if not faults and seen.last <= TIMES * noise:
+                text = f"the losses of {steps} steps agree; from step {seen.horizon} on rounding alone could part them"
+            elif not faults:
+                text = (
+                    f"rounding chaos explains the gap of {seen.last:.1e} after {steps} steps: {text}, and {where} are "
+                    "without a fault"
+                )
             note = Finding("training-curve", "training", "note", None, seen.horizon, None, Place(""), Place(""), None, None, None, text)  # noqa: E501  # fmt: skip
             found.append(note)
         return found, Stage("match", seen.horizon if seen.horizon is not None else steps, steps, note=text)
