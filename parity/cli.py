@@ -198,6 +198,7 @@ def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) ->
 @click.option("--cwd", metavar="DIR", help="Folder to run it in.")
 @click.option("--sync", metavar="REF.trace", help="Start from that reference's weights and give its batches.")
 @click.option("--no-noise", is_flag=True, help="Leave out the passes that measure a reference's rounding.")
+@click.option("--summary", is_flag=True, help="Record statistics instead of tensors: a first look.")
 @click.pass_obj
 def capture(script_args: list[str], /, **given: Any) -> Task:
     """Record SCRIPT's training as a trace. What stands after -- goes to the script."""
@@ -220,7 +221,7 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
         path = launch(
             script.path, output, side=side, args=script.args, steps=given["steps"], timeout=timeout,
             python=script.python, cwd=script.cwd, log=Console().forward, sync=sync,
-            limit=limit, noise=sync is None and not given["no_noise"],
+            limit=limit, summary=given["summary"], noise=sync is None and not (given["no_noise"] or given["summary"]),
         )  # fmt: skip
         trace = Trace(path)
         meta = trace.meta

@@ -115,7 +115,9 @@ class TestSummary:
         assert done.document["stages"]["forward"]["compared"] > 8
         trace = Trace(parity.folder / "kept" / "reference.trace")
         outputs = [item.ref for call in trace.of(CallEvent) for item in call.outputs]
-        assert not any(ref in trace for ref in outputs if ref.size > FEW), "only what the candidate starts from is stored"
+        assert not any(ref in trace for ref in outputs if ref.size > FEW), (
+            "only what the candidate starts from is stored"
+        )
         assert all(p.ref in trace for p in trace.parameters if p.ref is not None)
 
     def test_a_clear_difference(self, parity: Parity) -> None:

@@ -73,7 +73,7 @@ def _guard(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
     """
     try:
         return subprocess.Popen(
-            ["/bin/sh", "-c", 'read _; kill -9 -- "-$0"', str(process.pid)], stdin=subprocess.PIPE,
+            ["/bin/sh", "-c", 'read _; kill -9 "-$0"', str(process.pid)], stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     except OSError:
