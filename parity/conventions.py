@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from parity.entries import ABSENT, Entry, Parameter
-from parity.transforms import INCOMPARABLE, Unknown, alike, convert, equal, paddings, spread
+from parity.transforms import INCOMPARABLE, TRANSFORMS, Unknown, alike, convert, equal, paddings, spread
 
 NEUTRAL = frozenset(
     {
@@ -75,7 +75,7 @@ def compare(
             if name not in NEUTRAL:
                 compared.append(_one_sided(parameter, one, other))
         elif one is not ABSENT and other is not ABSENT:
-            compared.append(_both(parameter, one, other, reference_args))
+            compared.append(_both(parameter, one, other, reference_args, candidate_args, shape))
     return compared
 
 
@@ -88,25 +88,56 @@ def _described(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("tensor(")
 
 
-def _both(parameter: Parameter, one: Any, other: Any, reference_args: Mapping[str, Any]) -> Compared:
+def _both(
+    parameter: Parameter,
+    one: Any,
+    other: Any,
+    reference_args: Mapping[str, Any],
+    candidate_args: Mapping[str, Any],
+    shape: Sequence[int] | None,
+) -> Compared:
     at_defaults = one == parameter.reference_default and other == parameter.candidate_default
+    theirs = other
     try:
-        if parameter.transform == "stride" and one is None:
-            expected = reference_args.get("kernel_size")
-        else:
-            expected = convert(parameter.transform, one)
+        expected = convert(parameter.transform, one)
+        if parameter.transform == "stride":
+            expected = reference_args.get("kernel_size") if one is None else one
+            theirs = candidate_args.get("kernel_size") if other is None else other
+        elif parameter.transform == "drop_probability" and other is None:
+            theirs = convert("one_minus", candidate_args.get("keep_prob", 0.5))
+        elif parameter.transform == "axis" and one != other:
+            expected, theirs = _axis(one, shape), _axis(other, shape)
     except Unknown:
         return Compared(parameter, one, other, ABSENT, None)
     if parameter.transform in INCOMPARABLE or (_described(one) and _described(other)):
         return Compared(parameter, one, other, expected, None)
-    if at_defaults and (parameter.transform != "stride" or not parameter.differs):
+    if at_defaults and parameter.transform in _ALONE:
         same = not parameter.differs
     else:
-        same = equal(parameter.transform, expected, other)
+        same = equal(parameter.transform, expected, theirs)
         if not same and (_object(one) or _object(other)):
             return Compared(parameter, one, other, expected, None)
     fix = None if same or parameter.candidate is None else f"{parameter.candidate}={written(expected)}"
     return Compared(parameter, one, other, expected, same, fix=fix)
+
+
+_ALONE = TRANSFORMS - {"stride", "drop_probability", "axis"}
+"""Transforms of a value by itself, for which the entry's word on the defaults is final."""
+
+
+def _axis(value: Any, shape: Sequence[int] | None) -> Any:
+    """An axis counted from the front; PyTorch's `dim=None` of softmax by its rule.
+
+    Raises:
+        Unknown: It takes the rank of the input, and that is not known.
+    """
+    if isinstance(value, int) and value >= 0:
+        return value
+    if shape is None or not (value is None or isinstance(value, int)):
+        raise Unknown
+    if value is None:
+        return int(len(shape) not in (0, 1, 3))
+    return value + len(shape)
 
 
 def _object(value: Any) -> bool:

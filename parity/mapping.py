@@ -136,10 +136,17 @@ def find(name: str) -> list[Entry]:
     The path of the module where a class is defined is good too (`torch.nn.modules.conv.Conv2d`). Entries where the
     case fits come first, those that say why there is no counterpart last.
     """
-    matches = _matcher(_spelt_out(name.strip().lower()))
+    return list(_found(name.strip()))
+
+
+@lru_cache(maxsize=4096)
+def _found(name: str) -> tuple[Entry, ...]:
+    matches = _matcher(_spelt_out(name.lower()))
     found = [entry for entry in _holding(matches) if any(matches(n.lower()) for n in entry.names if n)]
-    exact = name.strip().rpartition(".")[2]
-    return sorted(found, key=lambda e: (e.kind == "without", exact not in {n.rpartition(".")[2] for n in e.names}))
+    exact = name.rpartition(".")[2]
+    return tuple(
+        sorted(found, key=lambda e: (e.kind == "without", exact not in {n.rpartition(".")[2] for n in e.names}))
+    )
 
 
 def _matcher(wanted: str) -> Callable[[str], bool]:

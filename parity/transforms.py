@@ -69,17 +69,21 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "dtype": _bare,
     "name": _bare,
     "bool_none": lambda v: None if v is False else v,
+    "is_tanh": lambda v: v == "tanh",
+    "axis": _same,
+    "drop_probability": _same,
     "pairs_reversed": _pairs_reversed,
     "stride": _same,
     "padding": _same,
     "initializer": _same,
+    "either": _same,
     "none": _same,
 }
 
 TRANSFORMS = frozenset(_CONVERT)
 """Names that a parameter line may give."""
 
-INCOMPARABLE = frozenset({"none", "initializer"})
+INCOMPARABLE = frozenset({"none", "either", "initializer"})
 """Transforms whose two values are never held against each other by value alone."""
 
 

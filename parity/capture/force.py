@@ -13,7 +13,6 @@ from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.store import Key
 from parity.measured import Measured
-from parity.tolerance import TANH
 
 _STATES = {
     "momentum_buffer": ("momentum_buffer", "moments", "accum"),
@@ -79,7 +78,7 @@ class Forcer(LayerForcing):
             return
         back: dict[int, int] = {}
         rough: set[int] = set()
-        inexact: set[int] = set()
+        inexact: dict[int, float] = {}
         forced = {r.tag for r in self._step_records if r.cut}
         through = {r.forced: r.tag for r in self._step_records if r.forced >= 0 and not r.cut}
         for op in reversed(self._step_ops):
@@ -102,9 +101,12 @@ class Forcer(LayerForcing):
                 back[tag] = max(back.get(tag, 1), spread, beyond)
                 if op.name.rstrip("_") in TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
                     rough.add(tag)
-                if op.id in self._tanh or any(t in inexact and t not in forced for t in op.outputs):
-                    inexact.add(tag)
-        self._back, self._back_rough, self._back_tanh = back, rough, inexact
+                off = max(
+                    [self._inexact_ops.get(op.id, 0.0), *(inexact.get(t, 0.0) for t in op.outputs if t not in forced)]
+                )
+                if off:
+                    inexact[tag] = max(off, inexact.get(tag, 0.0))
+        self._back, self._back_rough, self._back_inexact = back, rough, inexact
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
@@ -237,6 +239,8 @@ class Forcer(LayerForcing):
             if record is not None and self.kind == "float64":
                 self._alternatives(record, optimizer, parameter, theirs, held_state)
                 before: np.ndarray = np.asarray(self._before[id(parameter)], np.float64)
+                record.terms = 2 * rms(mine - before)
+                record.single = max(record.single, _coefficients(optimizer, parameter) * rms(mine - before))
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
                 _proportion(record, mine - before, theirs - before)
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
@@ -340,10 +344,9 @@ class Forcer(LayerForcing):
                 if record.kind == "gradient" and record.tag in forced:
                     record.n = back.get(forced[record.tag], 1)
                     record.rough = forced[record.tag] in self._back_rough
-                    if forced[record.tag] in self._back_tanh:
-                        record.slack = 2 * TANH * record.scale
+                    record.slack = 2 * self._back_inexact.get(forced[record.tag], 0.0) * record.scale
             self._nearest_mine()
-        self._tanh.clear()
+        self._inexact_ops.clear()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
@@ -389,3 +392,10 @@ def _round_factor(ratio: float) -> float:
         if whole > 1 and abs(turned / whole - 1) < (0.03 if whole >= 8 else 1e-3):
             return whole if ratio > 1 else 1 / whole
     return 1.0
+
+
+def _coefficients(optimizer: Any, parameter: Any) -> float:
+    """The relative effect on an update of decay rates in float32: `1 - 0.999` is off by a thousand units."""
+    group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    rates = [*(group.get("betas") or ()), group.get("alpha", 0.0), group.get("rho", 0.0)]
+    return sum(2.0**-25 / (1 - float(rate)) for rate in rates if 0 < float(rate) < 1)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from parity.align.candidate import Value, unit_of
-from parity.align.values import Sketch, distance, lay, layout
+from parity.align.values import Sketch, distance, lay, layout, rms
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.measure import LINEAR, TRANSCENDENTAL, Measuring
 from parity.capture.session import Frame
 from parity.capture.store import Key
 from parity.measured import ForcedOp
 from parity.model import CallEvent
-from parity.tolerance import TANH
+from parity.tolerance import EXP, TANH
 
 
 class LayerForcing(Measuring):
@@ -293,10 +293,11 @@ class LayerForcing(Measuring):
             self._look(made[0], record)
         rough = name.rstrip("_") in TRANSCENDENTAL or any(t in self._rough for t in tags)
         slack = max([0.0, *(self._slack.get(t, 0.0) for t in tags)])
-        if name.rstrip("_") in ("tanh", "lstm", "gru") and inputs and self._large(inputs[0]):
-            slack = max(slack, TANH)
+        inexact = self._inexact(name.rstrip("_"), inputs, made)
+        if inexact:
+            slack = max(slack, inexact)
             if record is not None:
-                self._tanh.add(record.id)
+                self._inexact_ops[record.id] = inexact
         for tensor in made:
             tag = self._retag(tensor, n)
             if slack:
@@ -315,9 +316,15 @@ class LayerForcing(Measuring):
         self.busy = False
         return outputs
 
-    def _large(self, tensor: Any) -> bool:
-        """Whether a tensor reaches where the candidate's tanh is inexact."""
-        return self.kind == "float64" and float(np.abs(self._read(tensor)).max(initial=0.0)) > 2.5
+    def _inexact(self, name: str, inputs: list[Any], made: list[Any]) -> float:
+        """What the candidate's kernel of an op may be off by (absolute), an eighth of it; 0 where it is exact."""
+        if self.kind != "float64" or not inputs or not made:
+            return 0.0
+        if name in ("tanh", "lstm", "gru"):
+            return TANH if float(np.abs(self._read(inputs[0])).max(initial=0.0)) > 2.5 else 0.0
+        if name in ("elu", "celu", "softplus", "logsigmoid", "log_sigmoid"):
+            return EXP
+        return EXP * rms(self._read(made[0])) if name == "exp" else 0.0
 
     def _structural(self, name: str, inputs: list[Any], outputs: Any, record: ForcedOp | None) -> Any:
         """The output of a linear op whose parameters belong to no layer that is called: a boundary of its own."""

@@ -63,13 +63,21 @@ class Counterparts:
             found = _by_name(mine, theirs) if reference == candidate else []
         else:
             entry = self._entry(reference, candidate, theirs)
-            found = mapping.compare(entry, mine, theirs, shape) if entry is not None else []
+            found = mapping.compare(entry, mine, _rate(theirs), shape) if entry is not None else []
             found = [_approximation(item) for item in found]
         return [item for item in found if item.equal is False and _matters(item.parameter)]
 
     def _entry(self, reference: str, candidate: str, arguments: Arguments | None = None) -> Entry | None:
         entry = mapping.lookup(reference, candidate, arguments) if self.mapped else None
         return entry if entry is not None and entry.kind in _CLASSES else None
+
+
+def _rate(arguments: Arguments) -> Arguments:
+    """MindSpore's dropout takes the rate as `p`, or where that is not given its complement as `keep_prob`."""
+    kept = arguments.get("keep_prob")
+    if arguments.get("p", 0.0) is not None or not isinstance(kept, (int, float)):
+        return arguments
+    return {**arguments, "p": round(1 - kept, 12)}
 
 
 def _approximation(item: Compared) -> Compared:

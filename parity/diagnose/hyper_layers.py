@@ -31,9 +31,6 @@ _SHAPES = frozenset(
 )  # fmt: skip
 """Kinds that give parameters another shape."""
 
-_UNSEEN = frozenset(["dropout-rate"])
-"""Kinds that change what is computed even where this run's values agree: masks are given, and no rate is drawn."""
-
 
 def compared_layers(context: Context) -> tuple[list[Finding], int]:
     """Findings of all pairs of layers, and how many pairs were compared.
@@ -136,12 +133,11 @@ def _compared(
         theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
         values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
         if _chosen(c, other) == "keep_prob":
-            values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
             theirs += f", which drops {values[1]}"
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
-            kind, "hyperparameters", _severity(kind, item.missing), "introduced", None, None,
+            kind, "hyperparameters", _severity(kind, item.missing, r.type), "introduced", None, None,
             Place(r.path, r.file, r.line, values[0]), Place(c.path, c.file, c.line, values[1]),
             None, None, None, message, cause,
         )  # fmt: skip
@@ -151,11 +147,15 @@ def _compared(
     return findings
 
 
-def _severity(kind: str, one_sided: bool) -> str:
-    """An argument that only one side has may be made up for by code around the layer."""
-    if one_sided:
+def _severity(kind: str, one_sided: bool, type_name: str) -> str:
+    """How a difference weighs where nothing diverges.
+
+    What only one side has, and how a loss is reduced, may be made up for by code around the layer. A rate inside an
+    attention or a recurrent layer draws no mask that could be given to both sides.
+    """
+    if one_sided or kind == "reduction":
         return HINT
-    return "fault" if kind in _UNSEEN else "warning"
+    return "fault" if kind == "dropout-rate" and not type_name.startswith("Dropout") else "warning"
 
 
 def _chosen(layer: LayerInfo, name: str | None) -> str | None:

@@ -70,7 +70,7 @@ def _decays(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, s
         elif info is not None and len(items) == total:
             finding.fix = rewritten(info.code, list(info.arguments), f"weight_decay={shown(a)}")
         else:
-            finding.fix = f'[{{"params": [{_some([i[1] for i in items])}], "weight_decay": {shown(a)}}}, ...]'
+            finding.fix = f'"weight_decay": {shown(a)} in the parameter group of {_some([i[1] for i in items])}'
         if _hidden_decay(context, items, one):
             finding.severity = "warning"
             finding.message += "; the updates agree nevertheless"

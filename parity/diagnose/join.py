@@ -113,8 +113,12 @@ def _same(declared: Finding, measured: Finding) -> bool:
         return False
     if measured.stage == "optimizer" and not _same_rule(declared.kind, measured.kind):
         return False
-    path, other = declared.candidate.path, measured.candidate.path
-    return bool(path) and path in (other, other.rpartition(".")[0] if measured.stage == "backward" else other)
+    for mine, theirs in ((declared.candidate, measured.candidate), (declared.reference, measured.reference)):
+        if mine is not None and theirs is not None and mine.path:
+            owner = theirs.path.rpartition(".")[0] if measured.stage == "backward" else theirs.path
+            if mine.path in (theirs.path, owner):
+                return True
+    return False
 
 
 def _same_rule(declared: str, measured: str) -> bool:

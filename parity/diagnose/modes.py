@@ -9,7 +9,7 @@ from parity.diagnose.names import Names
 from parity.diagnose.pairing import LayerPair, layer_pairs
 from parity.diagnose.stage import Claim
 from parity.document import Cause, Finding
-from parity.model import CallEvent, LayerInfo
+from parity.model import CallEvent, LayerInfo, RandomEvent
 from parity.trace import Trace
 
 _RATES = ("dropout", "dropout_rate", "drop_prob", "attn_drop", "hidden_dropout_rate", "attention_dropout_rate")
@@ -29,17 +29,18 @@ def modes(reference: Trace, candidate: Trace) -> list[Mode]:
     differing = [
         p for p in pairs
         if (sensitive(p.reference) or sensitive(p.candidate))
-        and flags[0].get(p.reference.path, set()) ^ flags[1].get(p.candidate.path, set())
-        and p.reference.path in flags[0] and p.candidate.path in flags[1]
+        and None not in (both := (flags[0].get(p.reference.path), flags[1].get(p.candidate.path)))
+        and both[0] != both[1]
     ]  # fmt: skip
     roots = _root(reference), _root(candidate)
     moody = [
         frozenset(layer.path for layer in trace.layers if sensitive(layer) and layer.path in seen)
         for trace, seen in zip((reference, candidate), flags, strict=True)
     ]
-    if None not in roots and roots[0] != roots[1] and (differing or (moody[1] and not pairs)):
+    masks = any(event.kind == "mask" for event in reference.of(RandomEvent, 0))
+    if None not in roots and roots[0] != roots[1] and (differing or (masks and not roots[1])):
         return [_whole(reference, candidate, bool(roots[1]), Claim(*moody))]
-    return [_one(pair, flags[1][pair.candidate.path]) for pair in differing]
+    return [_one(pair, bool(flags[1][pair.candidate.path])) for pair in differing]
 
 
 def sensitive(layer: LayerInfo) -> bool:
@@ -52,23 +53,25 @@ def sensitive(layer: LayerInfo) -> bool:
     return any(isinstance(rate := layer.arguments.get(name), (int, float)) and rate > 0 for name in _RATES)
 
 
-def _flags(trace: Trace) -> dict[str, set[bool]]:
-    found: dict[str, set[bool]] = {}
+def _flags(trace: Trace) -> dict[str, bool | None]:
+    """Each called layer's mode, None where it is called in both: a script may look at its model between steps."""
+    found: dict[str, bool | None] = {}
     for call in trace.of(CallEvent):
-        found.setdefault(call.path, set()).add(call.training)
+        found[call.path] = call.training if found.get(call.path, call.training) == call.training else None
     return found
 
 
 def _root(trace: Trace) -> bool | None:
     roots = {layer.id for layer in trace.layers if layer.root}
-    return next((call.training for call in trace.of(CallEvent, 0) if call.layer in roots), None)
+    found = {call.training for call in trace.of(CallEvent) if call.layer in roots}
+    return found.pop() if len(found) == 1 else None
 
 
 def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> Mode:
     r, c = Names(reference).place(""), Names(candidate).place("")
     r.value, c.value = _word(not training), _word(training)
     some = sorted(claim.candidate)
-    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "") or "its dropout"
     text = (
         f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
         f"it matters to {shown}"
@@ -85,8 +88,7 @@ def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> 
     return Mode(finding, claim)
 
 
-def _one(pair: LayerPair, flags: set[bool]) -> Mode:
-    training = flags == {True}
+def _one(pair: LayerPair, training: bool) -> Mode:
     r, c = Names.of(pair.reference), Names.of(pair.candidate)
     r.value, c.value = _word(not training), _word(training)
     text = (

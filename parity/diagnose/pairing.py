@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -119,22 +119,18 @@ def _gaps(leaves: list[str], anchors: set[str]) -> list[tuple[str, str, int, lis
 
 
 def _matched(gap: list[str], other: list[str], mine: _Side, theirs: _Side) -> list[tuple[str, str]]:
-    """Layers of one family in order; where as many are left on both sides, those too."""
-    left, found = list(other), []
-    rest = []
-    for path in gap:
-        family = family_of(mine.layers[path].type)
-        same = next((p for p in left if family and family_of(theirs.layers[p].type) == family), None)
-        if same is None:
-            rest.append(path)
-        else:
-            left.remove(same)
-            found.append((path, same))
-    if len(rest) == len(left):
-        found += [
-            (r, c) for r, c in zip(rest, left, strict=True)
-            if kind_of_layer(mine.layers[r].type) == kind_of_layer(theirs.layers[c].type)
-        ]  # fmt: skip
+    """Layers of one family in order, where both sides have as many; of what is left, those of one kind likewise."""
+    found: list[tuple[str, str]] = []
+    for group in (family_of, kind_of_layer):
+        groups: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        for number, (paths, side) in enumerate(((gap, mine), (other, theirs))):
+            for path in paths:
+                name = group(side.layers[path].type)
+                if name is not None and path not in {pair[number] for pair in found}:
+                    groups[name][number].append(path)
+        for paths, others in groups.values():
+            if len(paths) == len(others):
+                found += zip(paths, others, strict=True)
     return found
 
 

@@ -9,6 +9,9 @@ import numpy as np
 
 _FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore", "tensorflow": "TensorFlow"}
 
+_LONGEST = 60
+"""Characters of an expression that a message shows."""
+
 
 class Constructed(Protocol):
     """A layer or another object with the place and the arguments of its construction."""
@@ -21,13 +24,35 @@ class Constructed(Protocol):
     def arguments(self) -> dict[str, Any]: ...
     @property
     def given(self) -> list[str]: ...
+    @property
+    def code(self) -> str | None: ...
 
 
 def origin(made: Constructed, name: str, framework: str) -> str:
     """Tells who chose an argument: the script at a line, or the framework."""
     if name in made.given:
-        return f"given at {made.file}:{made.line}" if made.file else "given in the script"
+        text = f"given at {made.file}:{made.line}" if made.file else "given in the script"
+        words = _expression(made.code, list(made.arguments), name)
+        return f"{text} as {words}" if words else text
     return f"{_FRAMEWORKS.get(framework, framework)}'s default"
+
+
+def _expression(code: str | None, arguments: list[str], name: str) -> str:
+    """What stands for an argument in the call, where it is no plain value: a variable, an option, a formula."""
+    try:
+        call = ast.parse(code or "", mode="eval").body
+    except SyntaxError:
+        return ""
+    if not isinstance(call, ast.Call) or any(isinstance(a, ast.Starred) for a in call.args):
+        return ""
+    values = {**dict(zip(arguments, call.args, strict=False)), **{k.arg: k.value for k in call.keywords if k.arg}}
+    value = values.get(name)
+    try:
+        ast.literal_eval(ast.unparse(value) if value is not None else "None")
+    except (ValueError, SyntaxError):
+        text = ast.unparse(value) if value is not None else ""
+        return text if len(text) <= _LONGEST else ""
+    return ""
 
 
 def shown(value: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,14 +20,13 @@ from parity.proofs.signatures import problems
 from parity.transforms import Unknown
 
 
-@lru_cache(maxsize=1)
-def _entries() -> dict[tuple[str, str], mapping.Entry]:
-    return {entry.names: entry for entry in mapping.load()}
+def _entry(reference: str, candidate: str) -> mapping.Entry:
+    return next(entry for entry in mapping.find(reference) if entry.names == (reference, candidate))
 
 
 def answer(sides: Sides, reference: str, candidate: str, what: Any) -> list[str]:
     """The problems of one task."""
-    entry = _entries()[reference, candidate]
+    entry = _entry(reference, candidate)
     if what == "signature":
         found = list(problems(entry, "reference"))
         return found + (list(problems(entry, "candidate")) if entry.candidate else [])

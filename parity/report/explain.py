@@ -118,14 +118,16 @@ def _difference(row: Parameter) -> str:
 
 
 def _default(value: Any) -> str:
-    return "required" if value is ABSENT else repr(value) if isinstance(value, str) else written(value)
+    if isinstance(value, str):
+        return value if "." in value or value.startswith("<") else repr(value)
+    return "required" if value is ABSENT else written(value)
 
 
 _NOTES = {
     "one_minus": "1 - x", "negate": "-x", "reciprocal": "1 / x", "not": "not x", "square": "x squared",
     "sqrt": "root of x", "item0": "first item", "item1": "second item", "none": "another meaning",
     "padding": "with pad_mode", "pairs_reversed": "other order of pairs", "initializer": "initializer",
-    "stride": "None: kernel_size",
+    "stride": "None: kernel_size", "is_tanh": "tanh: True", "drop_probability": "or 1 - keep_prob",
 }  # fmt: skip
 
 

@@ -312,3 +312,43 @@ class TestEnvironment:
         assert (found.kind, found.severity) == ("precision", "warning")
         assert found.candidate is not None
         assert found.candidate.value == "float16"
+
+
+class TestConventions:
+    """Equal meaning in other words is no finding."""
+
+    def rate(self, pair: Pair, **arguments: Any) -> list[tuple[str, Any]]:
+        pair.candidate.layers[2] = ("dropout", "Dropout", {"keep_prob": 0.5, "p": None, **arguments}, list(arguments))
+        return [(f.kind, f.candidate.value) for f in pair.findings(hyperparameters) if f.candidate is not None]
+
+    def test_keep_prob_is_the_complement(self, pair: Pair) -> None:
+        assert self.rate(pair, keep_prob=0.9) == []
+        assert self.rate(pair, p=0.1) == []
+        assert self.rate(pair, keep_prob=0.1) == [("dropout-rate", 0.9)]
+        assert self.rate(pair) == [("dropout-rate", 0.5)]
+
+    @pytest.mark.parametrize(
+        ("word", "flag", "equal"), [("none", False, True), ("tanh", True, True), ("none", True, False)]
+    )
+    def test_the_form_of_gelu(self, pair: Pair, word: str, flag: bool, equal: bool) -> None:
+        pair.reference.layers[2] = ("act", "GELU", {"approximate": word}, [])
+        pair.candidate.layers[2] = ("gelu", "GELU", {"approximate": flag}, [])
+        assert [f.kind for f in pair.findings(hyperparameters)] == ([] if equal else ["gelu-approximate"])
+
+    def test_another_number_of_layers_pairs_none(self, pair: Pair) -> None:
+        pair.reference.layers.insert(2, ("early", "Dropout", {"p": 0.5}, ["p"]))
+        assert pair.findings(hyperparameters) == []
+
+    def test_the_same_framework_is_compared_by_names(self, pair: Pair) -> None:
+        pair.candidate = torch_model()
+        pair.candidate.framework = "torch"
+        pair.candidate.layers[1][2]["eps"] = 1e-6
+        mapping = {
+            **MAPPING,
+            "nodes": [{**n, "candidate": n["reference"]} for n in MAPPING["nodes"]],
+            "pairs": [{**p, "candidate": p["reference"]} for p in MAPPING["pairs"]],
+        }
+        (pair.folder / "other").mkdir()
+        reference, candidate = pair.reference.write(pair.folder), pair.candidate.write(pair.folder / "other", mapping)
+        context = Context(reference, candidate, Forced(), [], SimpleNamespace())
+        assert [f.kind for f in hyperparameters.judge(context).findings] == ["norm-eps"]

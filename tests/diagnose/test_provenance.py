@@ -17,6 +17,14 @@ def test_origin() -> None:
     assert origin(LAYER, "epsilon", "torch") == "PyTorch's default"
 
 
+def test_origin_names_the_expression() -> None:
+    made = LayerInfo(0, "opt", "SGD", "ms.py", 9, {"params": "list", "learning_rate": 0.1}, ["params", "learning_rate"])
+    made.code = "nn.SGD(net.trainable_params(), args.lr)"
+    assert origin(made, "learning_rate", "mindspore") == "given at ms.py:9 as args.lr"
+    made.code = "nn.SGD(net.trainable_params(), learning_rate=0.1)"
+    assert origin(made, "learning_rate", "mindspore") == "given at ms.py:9"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -181,6 +181,45 @@ def test_a_flag_under_another_name() -> None:
     assert conv({"bias": False}, {})["bias"].equal is True
 
 
+@pytest.mark.parametrize(
+    ("dim", "axis", "shape", "same"),
+    [
+        (1, 1, None, True), (-1, -1, None, True), (1, -1, None, None), (1, -1, [2, 3], True), (1, -1, [2, 3, 4], False),
+        (None, -1, [2, 3], True), (None, -1, [2, 3, 4], False), (None, -1, [2, 3, 4, 5], False),
+    ],
+)  # fmt: skip
+def test_axes_count_from_either_end(dim: int | None, axis: int, shape: list[int] | None, same: bool | None) -> None:
+    assert compared("Softmax", "Softmax", {"dim": dim}, {"axis": axis}, shape=shape)["dim"].equal is same
+
+
+@pytest.mark.parametrize(
+    ("candidate", "same"),
+    [
+        ({"keep_prob": 0.5, "p": 0.1}, True),
+        ({"keep_prob": 0.9, "p": None}, True),
+        ({"keep_prob": 0.1, "p": None}, False),
+        ({"keep_prob": 0.5, "p": None}, False),
+    ],
+)
+def test_a_dropout_rate_in_either_form(candidate: dict[str, Any], same: bool) -> None:
+    row = compared("Dropout", "Dropout", {"p": 0.1, "inplace": False}, candidate | {"dtype": "Float32"})["p"]
+    assert row.equal is same and row.fix == (None if same else "p=0.1")
+
+
+def test_a_flag_for_a_word_and_a_stride_that_is_the_kernel() -> None:
+    assert (
+        compared("GELU", "GELU", {"approximate": "none"}, {"approximate": True})["approximate"].fix
+        == "approximate=False"
+    )
+    assert compared("GELU", "GELU", {"approximate": "tanh"}, {"approximate": True})["approximate"].equal is True
+    reference = {"kernel_size": 2, "stride": None, "padding": 0, "ceil_mode": False}
+    nn = {"kernel_size": 2, "stride": 2, "pad_mode": "valid", "padding": 0, "data_format": "NCHW"}
+    assert compared("MaxPool2d", "MaxPool2d", reference, nn)["stride"].equal is True
+    assert compared("MaxPool2d", "MaxPool2d", reference, nn | {"stride": 1})["stride"].fix == "stride=2"
+    mint = {"kernel_size": 2, "stride": None, "padding": 0, "ceil_mode": False}
+    assert compared("MaxPool2d", "MaxPool2d", reference | {"stride": 2}, mint)["stride"].equal is True
+
+
 def test_initializers_and_objects_are_left_undecided() -> None:
     assert conv({}, {"weight_init": "normal"})["weight_init"].equal is None
     adam = compared(

@@ -1,0 +1,27 @@
+"""Scripts as people write them, in many styles: each pair is a correct migration, and matches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Parity
+
+SAMPLE = {"gan", "amp_scaler", "custom_step_cell", "functional_gradients", "workers"}
+"""Those that always run; the others run with `-m full`."""
+
+PAIRS = [
+    pytest.param(folder, id=folder.name, marks=[] if folder.name in SAMPLE else [pytest.mark.full])
+    for folder in sorted(path.parent for path in (ROOT / "tests" / "styles").glob("*/ref.py"))
+]
+
+
+@pytest.mark.parametrize("folder", PAIRS)
+def test_a_correct_migration_matches(folder: Path, parity: Parity) -> None:
+    done = parity("compare", folder / "ref.py", folder / "ms.py", "--format", "json")
+    found = done.document
+    assert found["verdict"] == "match", found.get("headline", found)
+    assert done.code == 0
+    assert not [f for f in found["findings"] if f["severity"] == "fault"]
+    for stage in ("forward", "loss", "backward", "optimizer"):
+        assert found["stages"][stage]["compared"] > 0, stage
