@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from parity.align.values import SKETCH, Index, Sketch, distance, lay, layout, rms
+from parity.align.values import SKETCH, Index, Sketch, distance, lay, layout, quick_gap, rms
 
 NAN, INF = float("nan"), float("inf")
 
