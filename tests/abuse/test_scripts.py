@@ -139,6 +139,25 @@ class TestProcesses:
             process.kill()
         assert all(gone(int(pid)) for pid in pids)
 
+    @pytest.mark.parametrize("ending", ["", "time.sleep(1000)"])
+    def test_what_leaves_the_group(self, parity: Parity, ending: str) -> None:
+        script = "import subprocess, time\nchild = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+        parity.write("ref.py", f"{script}print(child.pid, file=open('pid', 'w'), flush=True)\n{ending}")
+        assert parity("capture", "ref.py", "-o", "x.trace", "--timeout", "5").code == 2
+        assert gone(int(wait_for(parity.folder / "pid")))
+
+    def test_an_interrupted_capture(self, parity: Parity) -> None:
+        parity.write(
+            "ref.py", TRAINS.format(steps=2, after="open('done', 'w').write('1\\n'); import time; time.sleep(1000)")
+        )
+        with parity.start("capture", "ref.py", "-o", "x.trace", "--format", "json") as process:
+            wait_for(parity.folder / "done")
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "x.trace.partial" in json.loads(out)["error"]["hint"]
+        assert Trace(parity.folder / "x.trace.partial").meta.steps == 1
+
     def test_an_interrupt_that_the_script_ignores(self, parity: Parity) -> None:
         script = "import os, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         parity.write("ref.py", script + "print(os.getpid(), file=open('pid', 'w'), flush=True)\ntime.sleep(1000)")
