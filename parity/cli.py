@@ -110,6 +110,13 @@ def _options(given: dict[str, Any], **more: Any) -> Options:
 @click.option("--fresh", is_flag=True, help="Run the reference again even if nothing changed.")
 @click.option("--summary", is_flag=True, help="A first look by statistics only; never says match.")
 @click.option("--free", is_flag=True, help="Let the candidate keep its own weights and batches.")
+@click.option(
+    "--data-batches",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Batches of each loader that are read alone after the captured steps.",
+)
 @click.option("--reference-python", metavar="PYTHON", help="Interpreter of the reference.")
 @click.option("--candidate-python", metavar="PYTHON", help="Interpreter of the candidate.")
 @click.option("--reference-cwd", metavar="DIR", help="Folder to run the reference in.")
@@ -133,6 +140,7 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
         ignored=tuple(config.ignore),
         accepted=tuple(config.accept),
         train=given["train"] or 0,
+        data_batches=given["data_batches"],
     )
     sides = {
         side: subject(
@@ -307,6 +315,34 @@ def doctor(pythons: tuple[str, ...], form: str) -> Task:
     return run
 
 
+@command.command("data", short_help="Compare two folders of arrays.")
+@click.argument("reference")
+@click.argument("candidate")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout.")
+@click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
+@click.option("--rtol", type=float, help="Judge by allclose; with --atol.")
+@click.option("--atol", type=float, help="Judge by allclose; with --rtol.")
+def data(**given: Any) -> Task:
+    """Compare two folders of .npy and .npz files, and say how arrays differ. Nothing is ever unpickled."""
+    rtol, atol = _tolerance(given)
+    outputs = [output_file(name) for name in given["outputs"]]
+
+    def run() -> int:
+        from parity.data.compare_folders import Tolerance, compare_folders
+        from parity.report.json import document, dumps
+
+        tolerance = Tolerance(rtol, atol) if rtol is not None and atol is not None else None
+        comparison = compare_folders(Path(given["reference"]), Path(given["candidate"]), tolerance)
+        _write_reports(outputs, comparison)
+        if given["form"] == "json":
+            _print(dumps(document(comparison)))
+        else:
+            _print_text(comparison)
+        return _EXITS[comparison.verdict]
+
+    return run
+
+
 @command.command("explain", short_help="What an API is in the other framework.")
 @click.argument("name")
 @_formatted
@@ -322,6 +358,13 @@ def explain(name: str, form: str) -> Task:
         return explain_name(name, form, _print)
 
     return run
+
+
+def _tolerance(given: dict[str, Any]) -> tuple[float | None, float | None]:
+    """`--rtol` and `--atol`, which make sense only together."""
+    if (given["rtol"] is None) != (given["atol"] is None):
+        raise UsageError("--rtol and --atol are given together or not at all", hint="add the other, for example 0")
+    return number("--rtol", given["rtol"]), number("--atol", given["atol"])
 
 
 @command.group("mappings")

@@ -93,12 +93,109 @@ class SourceEvent(msgspec.Struct, tag="source"):
 
 
 class BatchEvent(msgspec.Struct, tag="batch"):
-    """What a data loader yielded."""
+    """What a data loader yielded; `source` is the loader's number, `position` the batch's place in its epoch."""
 
     step: int
     index: int
     loader: str
     items: list[Item]
+    source: int = -1
+    position: int = -1
+
+
+class PipelineOp(msgspec.Struct):
+    """One operation between a dataset's source and its batches, with its effective arguments and its source line."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+    given: list[str] = []
+    file: str | None = None
+    line: int | None = None
+
+
+class LoaderEvent(msgspec.Struct, tag="loader"):
+    """A data loader, when it yields its first batch.
+
+    `name` is what the script calls it; `pipeline` goes from the source to the batch; `shuffled` is None where it
+    cannot be told; `constants` are the script's global lists of numbers, by name.
+    """
+
+    id: int
+    name: str | None
+    class_name: str
+    file: str | None = None
+    line: int | None = None
+    arguments: dict[str, Any] = {}
+    given: list[str] = []
+    pipeline: list[PipelineOp] = []
+    shuffled: bool | None = None
+    constants: dict[str, list[float]] = {}
+
+
+class Column(msgspec.Struct, frozen=True, array_like=True):
+    """One column of a batch that was read after the run: a digest (16 digits) and a sketch for each sample.
+
+    The sketch is float64 [samples, 6]: mean, standard deviation, minimum, maximum and two fixed projections.
+    `ref` is the whole column, None beyond the part that is kept.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    digests: str
+    sketch: TensorRef
+    ref: TensorRef | None = None
+
+
+class LoadedEvent(msgspec.Struct, tag="loaded"):
+    """A batch of the epoch that was read from a loader alone, after the run."""
+
+    loader: int
+    position: int
+    columns: list[Column]
+
+
+class ColumnStatistics(msgspec.Struct):
+    """A column over all the batches that were read.
+
+    `means` and `deviations` are by sample axis: `1` is the batch's second axis, `-1` its last one;
+    `classes` counts the values of an integer column that has few of them.
+    """
+
+    name: str
+    samples: int = 0
+    values: int = 0
+    nonfinite: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    means: dict[str, list[float]] = {}
+    deviations: dict[str, list[float]] = {}
+    classes: dict[str, int] | None = None
+
+
+class EpochEvent(msgspec.Struct, tag="epoch"):
+    """How reading a loader alone went: `complete` where the epoch came to its end, else `why` says what ended it."""
+
+    loader: int
+    batches: int
+    samples: int
+    complete: bool
+    why: str | None = None
+    seconds: float = 0.0
+    columns: list[ColumnStatistics] = []
+
+
+class EnteredEvent(msgspec.Struct, tag="entered"):
+    """A tensor that a synchronised candidate itself would have put into a training step or its model.
+
+    `given` is the reference's tensor that it got instead, or that it equals (`same`); None where none fits.
+    """
+
+    step: int
+    place: str
+    own: TensorRef
+    given: TensorRef | None
+    same: bool
 
 
 class RandomEvent(msgspec.Struct, tag="random"):
@@ -204,6 +301,10 @@ Event = (
     | OptimizerEvent
     | BufferEvent
     | StateEvent
+    | LoaderEvent
+    | LoadedEvent
+    | EpochEvent
+    | EnteredEvent
 )
 
 

@@ -14,7 +14,7 @@ from parity.document import Comparison
 from parity.errors import CaptureFailed, OutOfSpace, ParityError, ScriptError, ScriptTimeout, TraceError
 from parity.options import Request, Subject
 from parity.report.json import document, dumps
-from parity.reuse import References
+from parity.reuse import Asked, References
 from parity.runs import run_folder
 from parity.saved import judged
 from parity.space import disk_full
@@ -84,6 +84,7 @@ class _Run:
         self.notes: dict[str, list[str]] = {"reference": [], "candidate": []}
 
     def compare(self) -> Comparison:
+        from parity.data.keep import keep_batches
         from parity.diagnose.judge import judge  # not needed, and not loaded, before both sides are captured
 
         options = self.request.options
@@ -105,6 +106,9 @@ class _Run:
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
         comparison.reference.notes = [*comparison.reference.notes, *self.notes["reference"]]
+        if self.request.keep is not None:
+            for side, trace in (("reference", reference), ("candidate", candidate)):
+                keep_batches(trace, self.folder / "batches" / side)
         if self.errors:
             failed = self.errors[0].message.partition("\n")[0]
             comparison.verdict, comparison.first = "error", None
@@ -132,8 +136,9 @@ class _Run:
         """The reference's trace: that of an earlier run where nothing changed since."""
         output, references = self._output("reference"), References()
         options = self.request.options
+        asked = Asked(steps, options.sampled, options.data_batches)
         fresh = self.request.fresh or options.summary
-        known = None if fresh else references.find(subject, steps, output, options.sampled)
+        known = None if fresh else references.find(subject, asked, output)
         if known is not None:
             try:
                 trace = Trace(output)
@@ -150,7 +155,7 @@ class _Run:
         try:
             trace = self._capture("reference", subject, steps, None, inputs=True)
             if trace.meta.complete and inputs.is_file() and not options.summary:
-                references.keep(subject, steps, output, inputs, options.sampled)
+                references.keep(subject, asked, output, inputs)
         finally:
             inputs.unlink(missing_ok=True)
         return trace
@@ -165,6 +170,7 @@ class _Run:
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
                 free=self.request.options.free, inputs=inputs,
+                data_batches=self.request.options.data_batches,
                 limit=self._left(), pins=[(pin.reference, pin.candidate) for pin in self.request.pins],
                 summary=self.request.options.summary, sampled=self.request.options.sampled,
             )  # fmt: skip

@@ -10,6 +10,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,25 +32,38 @@ _VOLATILE = (
 """Environment variables, by the beginning of their names, that differ from shell to shell and change no result."""
 
 
+class Asked(NamedTuple):
+    """What is asked of a reference's capture.
+
+    Attributes:
+        steps: How many training steps.
+        sampled: Those of them that are followed closely; None for all.
+        batches: How many batches of each loader are read alone.
+    """
+
+    steps: int
+    sampled: list[int] | None = None
+    batches: int = 200
+
+
 class References:
     """The references in the user's cache, by what they were captured from."""
 
     def __init__(self) -> None:
         self.folder = cache().parent / "references"
 
-    def find(self, subject: Subject, steps: int, into: Path, sampled: list[int] | None = None) -> float | None:
+    def find(self, subject: Subject, asked: Asked, into: Path) -> float | None:
         """Puts the trace of an unchanged reference in its place.
 
         Args:
             subject: The reference's script.
-            steps: Steps that are asked of it.
+            asked: What is asked of its capture.
             into: Where the trace is wanted; nothing stands there.
-            sampled: The steps of these that are followed closely; None for all.
 
         Returns:
             Seconds since the epoch at which it was captured; None where it must be captured anew.
         """
-        entry = self.folder / _key(subject, steps, sampled)
+        entry = self.folder / _key(subject, asked)
         try:
             inputs = msgspec.json.decode((entry / "inputs.json").read_bytes(), type=Inputs)
             captured = (entry / "inputs.json").stat().st_mtime
@@ -62,7 +76,7 @@ class References:
             return None
         return captured
 
-    def keep(self, subject: Subject, steps: int, trace: Path, inputs: Path, sampled: list[int] | None = None) -> None:
+    def keep(self, subject: Subject, asked: Asked, trace: Path, inputs: Path) -> None:
         """Keeps a trace that was captured just now, and forgets the oldest ones. A full disk is no error here."""
         with suppress(OSError, shutil.Error):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +84,7 @@ class References:
             try:
                 _link(trace, fresh / "reference.trace")
                 shutil.move(inputs, fresh / "inputs.json")
-                entry = self.folder / _key(subject, steps, sampled)
+                entry = self.folder / _key(subject, asked)
                 shutil.rmtree(entry, ignore_errors=True)
                 fresh.rename(entry)
             finally:
@@ -88,14 +102,14 @@ class References:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
-def _key(subject: Subject, steps: int, sampled: list[int] | None) -> str:
+def _key(subject: Subject, asked: Asked) -> str:
     """What is known before the script runs: its path and content, arguments, folder, interpreter and environment."""
     python = shutil.which(subject.python) or subject.python
     variables = {k: v for k, v in os.environ.items() if not k.startswith(_VOLATILE)}
     script = os.path.abspath(subject.path)
     known = [
         parity.__version__, _recorder(), str(subject.path), script, digest_of_file(script), subject.args,
-        os.path.realpath(subject.cwd), os.path.abspath(python), state_of_file(python), steps, sampled,
+        os.path.realpath(subject.cwd), os.path.abspath(python), state_of_file(python), asked,
         sorted(variables.items()),
     ]  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(known)).hexdigest()[:32]
@@ -106,7 +120,7 @@ def _recorder() -> str:
     """Digest of the source that makes traces: one of another version may have made other ones."""
     root = Path(__file__).parent
     hasher = hashlib.sha256()
-    for path in [root / "trace.py", root / "model.py", *sorted((root / "capture").rglob("*.py"))]:
+    for path in [root / "trace.py", root / "model.py", root / "samples.py", *sorted((root / "capture").rglob("*.py"))]:
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
 

@@ -47,10 +47,12 @@ def _named(keep: Path) -> Path:
         raise UsageError(f"{keep} cannot be made: {error.strerror}", hint="check --keep") from None
     if not os.access(keep, os.W_OK | os.X_OK):
         raise UsageError(f"{keep} cannot be written to", hint="check --keep")
-    forced = keep / "forced"
-    if forced.exists() and not any((keep / name).exists() for name in _OWN):
-        raise UsageError(f"{forced} exists and is not of an earlier comparison", hint="name another folder with --keep")
-    shutil.rmtree(forced, ignore_errors=True)
+    ours = any((keep / name).exists() for name in _OWN)
+    for made in (keep / "forced", keep / "batches"):
+        if made.exists() and not ours:
+            hint = "name another folder with --keep"
+            raise UsageError(f"{made} exists and is not of an earlier comparison", hint=hint)
+        shutil.rmtree(made, ignore_errors=True)
     (keep / "comparison.json").unlink(missing_ok=True)
     return keep.resolve()
 

@@ -16,22 +16,11 @@ FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
 MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
-COMMON = {"trace", "sample", "tolerance", "document", "options", "measured", "noise", "space", *MAPPINGS}
-JUDGEMENT = ["align", "compare", "diagnose", "report"]
+COMMON = {"trace", "sample", "samples", "tolerance", "document", "options", "measured", "noise", "space", *MAPPINGS}
+JUDGEMENT = ["align", "data", "compare", "diagnose", "report"]
 TOP = {
-    "pipeline",
-    "cli",
-    "tables",
-    "config",
-    "saved",
-    "doctor",
-    "arguments",
-    "console",
-    "runs",
-    "reuse",
-    "pytest_plugin",
-    "__init__",
-    "__main__",
+    *("pipeline", "cli", "tables", "config", "saved", "doctor", "arguments", "console", "runs", "reuse"),
+    *("pytest_plugin", "__init__", "__main__"),
 }
 
 

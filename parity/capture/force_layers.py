@@ -63,7 +63,9 @@ class LayerForcing(Measuring):
             if item is None:
                 return tensor
             left.remove(item)
-            theirs = self.candidate.array(item.ref).reshape(mine.shape)
+            theirs = self.candidate.array(item.ref)
+            how = layout(theirs, mine)
+            theirs = theirs.reshape(mine.shape) if how is None else lay(theirs, how)
             if mine.dtype.kind != "f":
                 return tensor if np.array_equal(mine, theirs) else self.adapter.make(theirs, tensor)
             if tensor.requires_grad:  # another model made it

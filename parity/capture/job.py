@@ -16,6 +16,8 @@ class Job(msgspec.Struct):
     `summary` leaves the values of tensors out that no other run needs.
     `sampled` are the steps that are followed closely, None for all; with them, a `force` job also runs the reference
     with moved weights.
+    `data_batches` limits how many batches of each loader are read alone after a recorded run, which `timeout`
+    (seconds for the whole process) ends as well.
     """
 
     kind: str
@@ -26,6 +28,8 @@ class Job(msgspec.Struct):
     reference: str | None = None
     candidate: str | None = None
     side: str = "reference"
+    data_batches: int = 200
+    timeout: float = 600.0
     inputs: bool = False
     noise: bool = False
     limit: int | None = None

@@ -40,6 +40,7 @@ def capture(
     pins: Sequence[tuple[str, str]] = (),
     summary: bool = False,
     sampled: list[int] | None = None,
+    data_batches: int = 200,
 ) -> Path:
     """Runs a script under instrumentation and leaves its trace.
 
@@ -61,6 +62,7 @@ def capture(
         summary: Record statistics only, apart from what the other side starts from.
         sampled: The steps that are followed closely; None for all.
         inputs: Leave what the run depended on beside the trace, as `NAME.trace.inputs`.
+        data_batches: Batches of each data loader that are read alone after the steps.
 
     Returns:
         The path of the trace.
@@ -76,7 +78,7 @@ def capture(
     kind = "record" if sync is None else "free" if free else "sync"
     job = Job(
         kind, str(shown), list(args), str(output), steps, reference=reference, side=side, inputs=inputs, noise=noise,
-        limit=limit, pins=list(pins), summary=summary, sampled=sampled,
+        limit=limit, pins=list(pins), summary=summary, sampled=sampled, data_batches=data_batches, timeout=timeout,
     )  # fmt: skip
     return run_job(job, python=python, cwd=cwd, timeout=timeout * (NOISY if noise else 1), side=side, log=log)
 

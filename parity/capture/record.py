@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -12,6 +13,7 @@ from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
+from parity.capture.survey import arrays_in, numbers_of
 from parity.model import (
     BatchEvent,
     BufferEvent,
@@ -20,6 +22,7 @@ from parity.model import (
     Item,
     LayerInfo,
     Layers,
+    LoaderEvent,
     LossEvent,
     ObjectInfo,
     OpEvent,
@@ -64,6 +67,8 @@ class Recorder(Session):
         self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
         self._batches = 0
+        self.loaders: list[Any] = []
+        self._loaders: list[LoaderEvent] = []
 
     # Tensors --------------------------------------------------------------------------------------------------
 
@@ -252,20 +257,34 @@ class Recorder(Session):
         self.busy = False
         return outputs
 
-    def _on_batch(self, loader: Any, batch: Any) -> Any:
-        tensors = self._tensors(batch)
-        if tensors and (self.optimizers or self.inference):
+    def _on_batch(self, loader: Any, batch: Any, position: int) -> Any:
+        arrays = list(arrays_in(batch, self.adapter))
+        if arrays and (self.optimizers or self.inference):
             self.busy = True
             length = self.adapter.loader_length(loader)
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
-            items = []
+            number = self._loader(loader)
             with self.writer.needed():
-                items += [Item(name, -1, self.store(tensor)) for name, tensor in tensors]
-            self.writer.event(BatchEvent(self.step, self._batches, type(loader).__name__, items))
+                items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
+            name = self._loaders[number].name or type(loader).__name__
+            self.writer.event(BatchEvent(self.step, self._batches, name, items, number, position))
             self._batches += 1
             self.busy = False
         return batch
+
+    def _loader(self, loader: Any) -> int:
+        """The number of a data loader, describing it on first sight."""
+        for number, known in enumerate(self.loaders):
+            if known is loader:
+                return number
+        self.loaders.append(loader)
+        event = self.adapter.describe_loader(loader)
+        event.id, event.name = len(self._loaders), self.source.called(loader)
+        event.constants = numbers_of(sys.modules["__main__"])
+        self._loaders.append(event)
+        self.writer.event(event)
+        return len(self._loaders) - 1
 
     def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         busy, self.busy = self.busy, True

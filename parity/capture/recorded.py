@@ -16,6 +16,7 @@ from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence, tell
 from parity.capture.source import Source, readable
+from parity.capture.survey import SECONDS, survey
 from parity.capture.sync import Synchroniser
 from parity.model import Meta
 from parity.space import size
@@ -127,6 +128,10 @@ class _Run:
 
     def finish(self, outcome: Outcome) -> bool:
         """Completes the trace, or leaves it partial where the script failed or did nothing."""
+        recorder = self.recorder
+        if outcome.kind in ("ended", "stopped") and recorder.adapter is not None and recorder.step:
+            left = (self.job.timeout - self.meta.timings["script"]) / 2
+            survey(self.writer, recorder.adapter, recorder.loaders, self.job.data_batches, min(SECONDS, left))
         if outcome.kind == "stopped":
             self.recorder.plan()
         self._describe()

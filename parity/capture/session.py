@@ -78,7 +78,7 @@ class Session:
         self._kept: list[Any] = []
         self._ready = False
         self._first: int | None = None
-        self._early: tuple[Any, Any] | None = None
+        self._early: tuple[Any, Any, int] | None = None
         self._guessed = False
         self._names: dict[int, str] = {}
 
@@ -183,14 +183,14 @@ class Session:
         """What enters a training step (the last `drop` are no data); a synchronising session changes it."""
         return args, kwargs
 
-    def batch(self, loader: Any, batch: Any) -> Any:
-        """A data loader yielded a batch."""
+    def batch(self, loader: Any, batch: Any, position: int) -> Any:
+        """A data loader yielded a batch, the one at `position` in its epoch."""
         if self.finished or self.busy:
             return batch
         if self.inference is None and not self.optimizers:
-            self._early = (loader, batch)
+            self._early = (loader, batch, position)
             return batch
-        return self._on_batch(loader, batch)
+        return self._on_batch(loader, batch, position)
 
     def random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes one."""
@@ -376,7 +376,7 @@ class Session:
     def _on_op(self, name: str, inputs: list[Any], outputs: Any, view: bool, inplace: bool, reduction: int) -> Any:
         return outputs
 
-    def _on_batch(self, loader: Any, batch: Any) -> Any:
+    def _on_batch(self, loader: Any, batch: Any, position: int) -> Any:
         return batch
 
     def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:

@@ -27,7 +27,17 @@ from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
-from parity.model import BatchEvent, CallEvent, Event, Item, OpEvent, RandomEvent, SourceEvent, TensorRef
+from parity.model import (
+    BatchEvent,
+    CallEvent,
+    EnteredEvent,
+    Event,
+    Item,
+    OpEvent,
+    RandomEvent,
+    SourceEvent,
+    TensorRef,
+)
 from parity.trace import Trace, TraceWriter, digest_of, widen
 
 _AGREE = 1e-3
@@ -35,9 +45,6 @@ _AGREE = 1e-3
 
 _AGREE_HALF = 5e-2
 """The same where one side computes in half precision."""
-
-
-_DIFFERS = "the candidate's own batches differ from the reference's, whose batches it was given"
 
 
 class _Memory:
@@ -234,7 +241,7 @@ class Synchroniser(Recorder):
             return args, kwargs
         computed = self._computed_values(call.step)
         pool = [item.ref for item in call.inputs if item.vid not in computed]
-        return self._replace(args, kwargs, pool, lambda tensor: True)
+        return self._replace(args, kwargs, pool, lambda tensor: True, "model")
 
     def _reference_call(self, frame: Frame) -> CallEvent | None:
         """The reference's call of the same model: the same call of its counterpart, else the next of all."""
@@ -280,43 +287,58 @@ class Synchroniser(Recorder):
         pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]
         kept = args[len(args) - drop :] if drop else ()
         fits = (lambda t: self.adapter.tag(t) is None) if untagged else (lambda t: True)
-        new, kwargs = self._replace(args[: len(args) - drop], kwargs, pool, fits)
+        new, kwargs = self._replace(args[: len(args) - drop], kwargs, pool, fits, "step")
         return (*new, *kept), kwargs
 
-    def _replace(self, args: Any, kwargs: Any, pool: list[TensorRef], fits: Any) -> tuple[Any, Any]:
+    def _replace(self, args: Any, kwargs: Any, pool: list[TensorRef], fits: Any, place: str) -> tuple[Any, Any]:
         left = list({ref.digest: ref for ref in pool}.values())
         adapter = self.adapter
         busy, self.busy = self.busy, True
-        own = {}
+        own: dict[int, np.ndarray] = {}
+        same: dict[int, TensorRef] = {}
+        given = [new for _, new in self._replaced.values()]
         for _, tensor in tensors_in([args, kwargs], adapter.is_tensor):
-            if fits(tensor) and not adapter.is_parameter(tensor):
+            if fits(tensor) and not adapter.is_parameter(tensor) and not any(tensor is new for new in given):
                 values, dtype = adapter.read(tensor)
                 own[id(tensor)] = widen(values, dtype)
-        for values in own.values():
-            same = next((ref for ref in left if _fits(ref, values) and self._equal(ref, values)), None)
-            if same is not None:
-                left.remove(same)
+        for key, values in own.items():
+            equal = [ref for ref in pool if _fits(ref, values) and self._equal(ref, values)]
+            if equal:
+                same[key] = next((ref for ref in left if ref in equal), equal[0])
+                left = [ref for ref in left if ref != same[key]]
+
+        lengths = _lengths(own, same, left) if place == "step" else None
 
         def replace(_: str, tensor: Any) -> Any:
             if id(tensor) in self._replaced:
                 return self._replaced[id(tensor)][1]
             values = own.get(id(tensor))
-            if values is None or any(_fits(ref, values) and self._equal(ref, values) for ref in pool):
+            if values is None:
+                return tensor
+            if id(tensor) in same:
+                self._entered(place, tensor, same[id(tensor)], True)
                 return tensor
             ref = next((ref for ref in left if _fits(ref, values)), None)
+            if ref is None and lengths is not None:
+                ref = next((ref for ref in left if _fits_rows(ref, values, lengths)), None)
+            self._entered(place, tensor, ref, False)
             if ref is None:
                 return tensor
             left.remove(ref)
-            new = adapter.make(self.reference.array(ref).reshape(values.shape), tensor)
+            shape = values.shape if ref.size == values.size else (ref.shape[0], *values.shape[1:])
+            new = adapter.make(self.reference.array(ref).reshape(shape), tensor)
             self._replaced[id(tensor)] = (tensor, new)
-            if _DIFFERS not in self.notes:
-                self.notes.append(_DIFFERS)
             return new
 
         new = replace_tensors(tuple(args), replace, adapter.is_tensor)
         named = replace_tensors(kwargs, replace, adapter.is_tensor)
         self.busy = busy
         return new, named
+
+    def _entered(self, place: str, tensor: Any, given: TensorRef | None, same: bool) -> None:
+        """Notes what the candidate itself brought: later only what it was given can be seen."""
+        if not self._dry:
+            self.writer.event(EnteredEvent(self.step, place, self.store(tensor), given, same))
 
     def _equal(self, ref: TensorRef, values: np.ndarray) -> bool:
         return bool(np.array_equal(self.reference.array(ref).reshape(values.shape), values))
@@ -349,6 +371,33 @@ def _fits(ref: TensorRef, values: np.ndarray) -> bool:
         return False
     same = tuple(n for n in ref.shape if n != 1) == tuple(n for n in values.shape if n != 1)
     return ref.shape == tuple(values.shape) or same
+
+
+def _fits_rows(ref: TensorRef, values: np.ndarray, lengths: tuple[int, int]) -> bool:
+    """Whether the reference's tensor has the same samples but another number of them."""
+    if not values.size or not ref.shape or (values.shape[0], ref.shape[0]) != lengths:
+        return False
+    return _fits(TensorRef("", ref.dtype, ref.shape[1:]), values[0])
+
+
+def _lengths(own: dict[int, np.ndarray], same: dict[int, TensorRef], left: list[TensorRef]) -> tuple[int, int] | None:
+    """Batch sizes of the candidate and the reference, where every tensor of a step can be had in the other size."""
+    batches = [values for key, values in own.items() if key not in same and values.ndim]
+    sizes = {values.shape[0] for values in batches}
+    others = {ref.shape[0] for ref in left if ref.shape}
+    if len(sizes) != 1 or same:
+        return None
+    (mine,) = sizes
+    for other in sorted(others - {mine}):
+        free = list(left)
+        for values in batches:
+            ref = next((ref for ref in free if _fits_rows(ref, values, (mine, other))), None)
+            if ref is None:
+                break
+            free.remove(ref)
+        else:
+            return mine, other
+    return None
 
 
 class _Online:

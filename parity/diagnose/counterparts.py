@@ -13,8 +13,6 @@ Arguments = dict[str, Any]
 _CLASSES = frozenset(["layer", "container", "loss", "optimizer"])
 """Kinds of entries that are about classes: a function of the same name has other parameters."""
 
-_FORMS = {"none": False, "tanh": True}
-
 _WITHOUT_EFFECT = frozenset(["inplace", "device", "dtype", "foreach", "fused", "capturable", "differentiable"])
 """Parameters of the reference that change no value."""
 
@@ -63,32 +61,12 @@ class Counterparts:
             found = _by_name(mine, theirs) if reference == candidate else []
         else:
             entry = self._entry(reference, candidate, theirs)
-            found = mapping.compare(entry, mine, _rate(theirs), shape) if entry is not None else []
-            found = [_approximation(item) for item in found]
+            found = mapping.compare(entry, mine, theirs, shape) if entry is not None else []
         return [item for item in found if item.equal is False and _matters(item.parameter)]
 
     def _entry(self, reference: str, candidate: str, arguments: Arguments | None = None) -> Entry | None:
         entry = mapping.lookup(reference, candidate, arguments) if self.mapped else None
         return entry if entry is not None and entry.kind in _CLASSES else None
-
-
-def _rate(arguments: Arguments) -> Arguments:
-    """MindSpore's dropout takes the rate as `p`, or where that is not given its complement as `keep_prob`."""
-    kept = arguments.get("keep_prob")
-    if arguments.get("p", 0.0) is not None or not isinstance(kept, (int, float)):
-        return arguments
-    return {**arguments, "p": round(1 - kept, 12)}
-
-
-def _approximation(item: Compared) -> Compared:
-    """The form of GELU, a word on one side and a flag on the other."""
-    forms = [_FORMS.get(v, v) if isinstance(v, str) else v for v in (item.reference, item.candidate)]
-    if item.parameter.reference != "approximate" or not all(isinstance(form, bool) for form in forms):
-        return item
-    expected = forms[0] if isinstance(item.candidate, bool) else item.reference
-    equal = forms[0] == forms[1]
-    fix = None if equal else f"{item.parameter.candidate}={expected!r}"
-    return Compared(item.parameter, item.reference, item.candidate, expected, equal, fix=fix)
 
 
 def _matters(parameter: Parameter) -> bool:

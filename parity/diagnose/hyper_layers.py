@@ -133,6 +133,7 @@ def _compared(
         theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
         values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
         if _chosen(c, other) == "keep_prob":
+            values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
             theirs += f", which drops {values[1]}"
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)

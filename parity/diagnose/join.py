@@ -68,6 +68,8 @@ def _take_over(finding: Finding, echoes: list[Finding]) -> None:
     if worst.severity == "fault" or finding.severity == HINT:
         finding.severity, finding.status = "fault", "introduced"
     finding.step = worst.step
+    finding.reference = finding.reference or worst.reference
+    finding.candidate = finding.candidate or worst.candidate
     finding.error, finding.floor, finding.ratio = worst.error, worst.floor, worst.ratio
     if finding.cause is None:
         finding.cause = Cause(finding.message, 0.9)
@@ -95,8 +97,8 @@ def _claimed(claim: Claim | None, measured: Finding) -> bool:
 
 
 def _same(declared: Finding, measured: Finding) -> bool:
-    if declared.stage == "initialization":
-        return False  # what was measured started from the reference's weights
+    if declared.stage in ("initialization", "data"):
+        return False  # what was measured started from the reference's weights, and saw its batches
     if measured.stage not in _NUMERIC or measured.severity == "note" or measured.status == "propagated":
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:

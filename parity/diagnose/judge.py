@@ -10,7 +10,7 @@ from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
 from parity.compare.summary import summarised
-from parity.diagnose import accumulated, environment, hyperparameters, initialization, structure, updates
+from parity.diagnose import accumulated, data, environment, hyperparameters, initialization, structure, updates
 from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
@@ -26,6 +26,7 @@ _JUDGES: dict[str, Callable[[Context], Result]] = {
     "hyperparameters": hyperparameters.judge,
     "structure": structure.judge,
     "initialization": initialization.judge,
+    "data": data.judge,
 }
 """The stages that judge more than what the forced run measured, by name, in their order."""
 
@@ -59,7 +60,9 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         findings_of(unexplained, measured, reference, candidate, behind) if seen is None else
         accumulated.findings(seen._replace(judged=unexplained), reference, candidate)
     )  # fmt: skip
-    findings, folded = joined(list(results.values()), findings, behind)
+    spoiled = data.echoes(results["data"].findings, findings) if "data" in results else []
+    findings, folded = joined(list(results.values()), [f for f in findings if f not in spoiled], behind)
+    folded += spoiled
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
     trained, curve = judge_training(context, faults) if "training" in chosen and not brief else ([], None)
@@ -115,8 +118,7 @@ def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:
 
 def _note(text: str) -> Finding:
     """What the capture has to say about a run."""
-    kind, stage = ("batches", "data") if "batches" in text else ("mode", "environment")
-    return Finding(kind, stage, "note", None, None, None, None, None, None, None, None, text)
+    return Finding("mode", "environment", "note", None, None, None, None, None, None, None, None, text)
 
 
 def _chosen(options: Any) -> set[str]:

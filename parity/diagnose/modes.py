@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from parity.diagnose.counterparts import Counterparts
@@ -37,10 +38,15 @@ def modes(reference: Trace, candidate: Trace) -> list[Mode]:
         frozenset(layer.path for layer in trace.layers if sensitive(layer) and layer.path in seen)
         for trace, seen in zip((reference, candidate), flags, strict=True)
     ]
-    masks = any(event.kind == "mask" for event in reference.of(RandomEvent, 0))
-    if None not in roots and roots[0] != roots[1] and (differing or (masks and not roots[1])):
+    undrawn = masks(reference) - masks(candidate)
+    if None not in roots and roots[0] != roots[1] and (differing or (undrawn and not roots[1])):
         return [_whole(reference, candidate, bool(roots[1]), Claim(*moody))]
     return [_one(pair, bool(flags[1][pair.candidate.path])) for pair in differing]
+
+
+def masks(trace: Trace) -> Counter[int]:
+    """How many dropout masks of each size the first step draws."""
+    return Counter(event.ref.size for event in trace.of(RandomEvent, 0) if event.kind == "mask")
 
 
 def sensitive(layer: LayerInfo) -> bool:

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from parity.diagnose.dropouts import lone_dropouts
 from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
 from parity.diagnose.stage import Claim, Context, Result
@@ -26,14 +27,17 @@ def judge(context: Context) -> Result:
                  kinds=frozenset(["gradient-missing"]))
         for n, (f, names) in enumerate(resting)
     }  # fmt: skip
-    for mode in modes(reference, candidate):
-        claims[len(findings)] = mode.claim
-        findings.append(mode.finding)
+    for finding, claim in [*modes(reference, candidate), *lone_dropouts(reference, candidate)]:
+        claims[len(findings)] = claim
+        findings.append(finding)
     pairs = (candidate.meta.mapping or {}).get("pairs", [])
     total = sum(p.trainable for p in reference.parameters)
     compared = len({name for pair in pairs for name in [pair["reference"], *pair["parts"]] if name})
-    status = "match" if compared else "inconclusive"
-    return Result(findings, Stage(status, min(compared, total), total), claims)
+    stage = Stage("match" if compared else "inconclusive", min(compared, total), total)
+    sizes = [sum(math.prod(p.shape) for p in trace.parameters if p.trainable) for trace in (reference, candidate)]
+    if sizes[0] != sizes[1]:
+        stage.note = f"the reference trains {sizes[0]:,} numbers, the candidate {sizes[1]:,}"
+    return Result(findings, stage, claims)
 
 
 def untied(findings: list[Finding], reference: Trace, candidate: Trace) -> list[Finding]:

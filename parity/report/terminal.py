@@ -170,7 +170,8 @@ def _unaligned(comparison: Comparison) -> Iterable[Text]:
 
 def _side(name: str, side: Side) -> Iterable[Text]:
     parts = [f"{side.framework} {side.version}".strip(), f"Python {side.python}" if side.python else ""]
-    parts.append(f"{side.steps} step{'' if side.steps == 1 else 's'}")
-    yield Text(f"{name}: {' '.join(map(safe, side.command))} ({', '.join(safe(p) for p in parts if p)})", style="dim")
+    parts.append(f"{side.steps} step{'' if side.steps == 1 else 's'}" if side.framework or side.steps else "")
+    shown = ", ".join(safe(p) for p in parts if p)
+    yield Text(f"{name}: {' '.join(map(safe, side.command))}" + (f" ({shown})" if shown else ""), style="dim")
     for note in side.notes:
         yield Text(f"  {safe(note)}")

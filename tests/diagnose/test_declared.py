@@ -23,6 +23,7 @@ from parity.model import (
     ObjectInfo,
     OptimizerEvent,
     ParameterInfo,
+    RandomEvent,
     TensorRef,
 )
 from parity.trace import Trace, TraceWriter
@@ -46,6 +47,7 @@ class Model:
     training: dict[str, bool] = field(default_factory=dict)
     objects: list[ObjectInfo] = field(default_factory=list)
     dtype: str = "float32"
+    masks: int = 1
 
     def write(self, folder: Path, mapping: dict[str, Any] | None = None) -> Trace:
         """The trace of three steps."""
@@ -62,6 +64,8 @@ class Model:
                 call.inputs = call.outputs = [_item(*i) for i in item]
                 writer.event(call)
             writer.event(self._update(step, ones))
+            for number in range(self.masks):
+                writer.event(RandomEvent(step, number, "mask", "", writer.put(np.ones((2, 8), np.uint8))))
         infos = [
             ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, "float32", n not in self.frozen, False, [n],
                           ones[n])
@@ -292,6 +296,15 @@ class TestStructure:
         assert found.kind == "eval-mode"
         assert found.candidate is not None
         assert found.candidate.path == "dropout"
+
+    def test_a_dropout_on_one_side_is_a_hint(self, pair: Pair) -> None:
+        pair.reference.layers.append(("last", "Dropout", {"p": 0.2}, ["p"]))
+        assert pair.findings(structure) == []  # the candidate may have it as a function
+        pair.reference.masks = 2
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.candidate) == ("dropout-missing", "hint", None)
+        assert found.reference is not None
+        assert (found.reference.path, found.fix) == ("last", "nn.Dropout(p=0.2)")
 
     def test_modes_of_layers_without_one_mean_nothing(self, pair: Pair) -> None:
         pair.candidate.training = {"ln": False, "fc": False}

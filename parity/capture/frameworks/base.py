@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from parity.model import LoaderEvent
+
 
 class Held(NamedTuple):
     """A parameter or buffer where it hangs in the model: every path to it, its owner's path and attribute."""
@@ -165,6 +167,12 @@ class Adapter(Protocol):
 
     def optimizer_state(self, optimizer: Any) -> dict[int, dict[str, Any]]:
         """State tensors by the id of the parameter object."""
+
+    def describe_loader(self, loader: Any) -> LoaderEvent:
+        """A data loader's arguments, its pipeline, and whether it shuffles."""
+
+    def epoch(self, loader: Any) -> Iterator[Any]:
+        """The batches of one epoch, from a new iterator."""
 
     def origin(self, tensor: Any) -> Origin | None:
         """Where a parameter's initial values came from; None where nothing was seen of it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import mindspore
 import mindspore.context
-import mindspore.dataset.engine.iterators as iterators
 import mindspore.ops.composite.base as composite
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
@@ -20,12 +19,14 @@ from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOpti
 from mindspore.graph.api import _no_grad, _pynative_executor
 from mindspore.train import serialization
 
+from parity.capture.frameworks import mindspore_data as datasets
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
 from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 from parity.capture.supported import SUPPORTED
+from parity.model import LoaderEvent
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
@@ -67,7 +68,7 @@ class MindSporeAdapter:
         self._wrap_cells()
         self._wrap_optimizers()
         self._wrap_gradients()
-        self._wrap_iterators()
+        datasets.wrap(self)
         self._replace(ops.Dropout, "__call__", functools.partialmethod(dropout, self, ops.Dropout.__call__))
         self._wrap_indexing()
         self._wrap_loss_scalers()
@@ -261,15 +262,6 @@ class MindSporeAdapter:
         self._replace(composite, "_pynative_func_grad_backward", wrapped_backward)
         self._replace(grad_func, "_pynative_func_grad_backward", wrapped_backward)
         self._replace(grad_func, "_pynative_func_grad_forward", wrapped_plain)
-
-    def _wrap_iterators(self) -> None:
-        following = iterators.Iterator.__next__
-
-        @functools.wraps(following)
-        def wrapped(this: Any) -> Any:
-            return self.session.batch(this, following(this))
-
-        self._replace(iterators.Iterator, "__next__", wrapped)
 
     def _wrap_indexing(self) -> None:
         """Basic slicing is not dispatched as an op."""
@@ -481,6 +473,12 @@ class MindSporeAdapter:
             for parameter, state in zip(parameters, values, strict=True):
                 found[id(parameter)][key] = state
         return found
+
+    def describe_loader(self, loader: Any) -> LoaderEvent:
+        return datasets.describe(loader, self.made(loader), self.session.source)
+
+    def epoch(self, loader: Any) -> Iterator[Any]:
+        return datasets.epoch(loader)
 
     def origin(self, tensor: Any) -> Origin | None:
         return self._fills.origin(tensor, self.read(tensor)[0]) if self._fills is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch.utils.data.dataloader as dataloader
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
@@ -27,6 +28,7 @@ from parity.capture.frameworks.torch_ops import (
     reduction_of,
 )  # fmt: skip
 from parity.capture.supported import SUPPORTED
+from parity.model import LoaderEvent
 
 _BITS = {torch.bfloat16: "bfloat16"}
 
@@ -61,7 +63,7 @@ class TorchAdapter:
         self._wrap_modules()
         self._wrap_optimizers()
         self._wrap_backward()
-        self._wrap_loaders()
+        loaders.wrap(self, dataloader._BaseDataLoaderIter, dataloader.DataLoader)
         self._follow_draws()
         self._open_functions()
         wrap_declared(self)
@@ -177,21 +179,6 @@ class TorchAdapter:
             return result
 
         self._replace(torch.autograd, "backward", wrapped)
-
-    def _wrap_loaders(self) -> None:
-        iterator = dataloader._BaseDataLoaderIter
-        following = iterator.__next__
-
-        @functools.wraps(following)
-        def wrapped(this: Any) -> Any:
-            busy, self.session.busy = self.session.busy, True
-            try:
-                batch = following(this)
-            finally:
-                self.session.busy = busy
-            return self.session.batch(this, batch)
-
-        self._replace(iterator, "__next__", wrapped)
 
     def _follow_draws(self) -> None:
         """Follows random numbers into the parameters, until the first step."""
@@ -380,6 +367,12 @@ class TorchAdapter:
             id(parameter): {k: v for k, v in state.items() if torch.is_tensor(v)}
             for parameter, state in optimizer.state.items()
         }
+
+    def describe_loader(self, loader: Any) -> LoaderEvent:
+        return loaders.describe(loader, self.made(loader), self.session.source, torch.is_tensor)
+
+    def epoch(self, loader: Any) -> Iterator[Any]:
+        return iter(loader)
 
     def origin(self, tensor: Any) -> Origin | None:
         if self._provenance is None:
