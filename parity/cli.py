@@ -212,6 +212,7 @@ def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) ->
 @click.option("--cwd", metavar="DIR", help="Folder to run it in.")
 @click.option("--sync", metavar="REF.trace", help="Start from that reference's weights and give its batches.")
 @click.option("--no-noise", is_flag=True, help="Leave out the passes that measure a reference's rounding.")
+@click.option("--summary", is_flag=True, help="Record statistics instead of tensors: a first look.")
 @click.pass_obj
 def capture(script_args: list[str], /, **given: Any) -> Task:
     """Record SCRIPT's training as a trace. What stands after -- goes to the script."""
@@ -231,10 +232,11 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
 
         if sync is not None:
             Trace(sync)  # a trace that cannot be read is told before a script runs
-        path = launch(
+        with _kept(output):
+            path = launch(
             script.path, output, side=side, args=script.args, steps=given["steps"], timeout=timeout,
             python=script.python, cwd=script.cwd, log=Console().forward, sync=sync,
-            limit=limit, noise=sync is None and not given["no_noise"],
+            limit=limit, summary=given["summary"], noise=sync is None and not (given["no_noise"] or given["summary"]),
         )  # fmt: skip
         trace = Trace(path)
         meta = trace.meta
@@ -251,6 +253,24 @@ def capture(script_args: list[str], /, **given: Any) -> Task:
         return Exit.MATCH
 
     return run
+
+
+@contextmanager
+def _kept(output: Path) -> Iterator[None]:
+    """Says where a trace lies that an error or an interrupt has ended."""
+    partial = Path(os.path.abspath(output)).with_name(f"{output.name}.partial")
+    try:
+        yield
+    except ParityError:
+        from parity.console import Console
+
+        if partial.is_dir():
+            Console().say(f"what was captured is kept in {partial}")
+        raise
+    except KeyboardInterrupt as interrupt:
+        if partial.is_dir():
+            interrupt.folder = partial  # type: ignore[attr-defined]
+        raise
 
 
 @command.command("report", short_help="Print a kept comparison again.")
@@ -407,12 +427,16 @@ def _guarded(words: list[str], script_args: list[str], as_json: bool) -> int:
         return _fail(error, as_json)
     except KeyboardInterrupt as interrupt:
         folder = getattr(interrupt, "folder", None)
-        kept = folder is not None and any(folder.glob("*.trace*"))
+        kept = folder is not None and (folder.name.endswith(".trace.partial") or any(folder.glob("*.trace*")))
         hint = f"what was captured is kept in {folder}" if kept else None
         return _fail(_named("interrupted", "interrupted", hint), as_json, Exit.INTERRUPTED)
     except BrokenPipeError:
         raise
     except OSError as failure:
+        from parity.space import FULL, disk_full
+
+        if failure.errno in FULL:
+            return _fail(disk_full(Path(failure.filename or "."), failure), as_json)
         what = f"{failure.filename or 'a file'} cannot be read or written: {failure.strerror or failure}"
         return _fail(_named("file", what, None), as_json)
     except Exception as failure:  # Python would exit with 1 here, and 1 means "diverged"

@@ -30,17 +30,18 @@ class Ignored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Findings that are known and accepted, and why: those that have all that is named here."""
+    """Findings that are known and accepted, and why: those that have all that is named here, `path` on either side."""
 
     reason: str
     kind: str | None = None
     stage: str | None = None
     candidate: str | None = None
     reference: str | None = None
+    path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind is self.stage is self.candidate is self.reference is None:
-            raise ValueError("an accepted finding needs a kind, a stage, a candidate or a reference")
+        if all(value is None for value in (self.kind, self.stage, self.candidate, self.reference, self.path)):
+            raise ValueError("an accepted finding needs a kind, a stage, a path, a candidate or a reference")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

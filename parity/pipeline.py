@@ -17,6 +17,7 @@ from parity.report.json import document, dumps
 from parity.reuse import Asked, References
 from parity.runs import run_folder
 from parity.saved import judged
+from parity.space import disk_full
 from parity.trace import Trace
 
 FORCED_PASSES = 5
@@ -113,7 +114,10 @@ class _Run:
             comparison.verdict, comparison.first = "error", None
             comparison.headline = f"{failed}; until then: {comparison.headline}"
         text = dumps(document(comparison, details=True))
-        (self.folder / "comparison.json").write_text(text, encoding="utf-8")
+        try:
+            (self.folder / "comparison.json").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise disk_full(self.folder, error) from None
         if self.errors:
             raise Unfinished(self.errors[0], self.folder, comparison)
         return comparison

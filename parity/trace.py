@@ -40,6 +40,9 @@ _MAX_HEADER = 100 * 2**20
 _MAX_RECORD = 256 * 2**20
 """Bytes of `meta.json`, of `layers.json` or of one event that are still read: those of real traces are far smaller."""
 
+MAPPED = 2
+"""Files of tensors that are mapped at once: what was read leaves the memory again."""
+
 FEW = 64
 """Elements of a tensor that a summary stores too: losses are looked at one by one."""
 
@@ -326,6 +329,8 @@ class Trace:
             if nbytes == 0:
                 return np.zeros(ref.shape, raw)
             if path not in self._maps:
+                while len(self._maps) >= MAPPED:
+                    del self._maps[next(iter(self._maps))]
                 self._maps[path] = np.memmap(path, np.uint8, "r")
             stored = self._maps[path][offset : offset + nbytes].view(raw).reshape(ref.shape).view(np.ndarray)
         except (ValueError, OverflowError, OSError) as error:

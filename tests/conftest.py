@@ -72,7 +72,8 @@ class Parity:
             self.command(*words),
             cwd=self.folder,
             env=self.environment,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             preexec_fn=_hear_interrupts,
             **pipes,
         )

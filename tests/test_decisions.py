@@ -54,7 +54,7 @@ class TestAccept:
             assert any(f"(accepted: agreed in review {number})" in note for note in notes)
 
     def test_one_accepted(self, parity: Parity, kept: Path) -> None:
-        done = again(parity, kept, '[[accept]]\ncandidate = "attention.norm"\nreason = "known"\n')
+        done = again(parity, kept, '[[accept]]\npath = "attention.norm"\nreason = "known"\n')
         assert done.code == 1
         assert "attention.norm" not in {f["candidate"]["path"] for f in faults(done.document)}
 

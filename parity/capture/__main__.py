@@ -66,6 +66,7 @@ def main(path: str) -> int:
     """Runs a job file; returns the process's exit code."""
     job = msgspec.convert(json.loads(Path(path).read_bytes()), Job)
     frameworks = _Frameworks()
+    _first_to_go()
     os.register_at_fork(after_in_child=frameworks.forget)
     on_import({"torch": frameworks.torch, "mindspore": frameworks.mindspore})
     try:
@@ -82,6 +83,14 @@ def main(path: str) -> int:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         return _hand_on(job, CaptureFailed(f"the recorder itself failed: {type(error).__name__}: {error} ({where})"))
+
+
+def _first_to_go() -> None:
+    """Where memory runs out, this process is to be killed, and not the one that tells of it."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500")
+    except OSError:
+        pass  # no Linux, or not allowed
 
 
 def _hand_on(job: Job, error: ParityError) -> int:

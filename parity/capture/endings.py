@@ -103,7 +103,9 @@ def _handed_on(file: Path, what: str, side: str) -> ParityError:
         file.unlink()
         message = str(told["message"])
     except (OSError, ValueError, KeyError, TypeError):
-        return CaptureFailed(f"the process of the {what} failed without saying why", side=side)
+        return CaptureFailed(
+            f"the process of the {what} failed without saying why", hint="run the script without parity", side=side
+        )
     kinds: list[type[ParityError]] = [
         CaptureFailed, FrameworkMissing, NothingCaptured, OutOfSpace, TraceError, UsageError,
     ]  # fmt: skip

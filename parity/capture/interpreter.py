@@ -10,8 +10,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import uuid
 from pathlib import Path
 
+from parity.capture.process import MARK
 from parity.errors import FrameworkMissing, UsageError
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +44,7 @@ def environment(python: str, folder: Path) -> dict[str, str]:
 
     Another interpreter is shown this parity and nothing else of this environment.
     """
-    variables = {**os.environ, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""}
+    variables = {**os.environ, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "", MARK: uuid.uuid4().hex}
     # MindSpore's oneDNN otherwise takes AVX-512 kernels that are up to a hundred times slower.
     variables.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     # NumPy's threads and the framework's wait for each other: one is five times faster on two busy cores.

@@ -18,6 +18,9 @@ Log = Callable[[bytes], None]
 GRACE = 3.0
 """Seconds that an interrupted process has to write down what it has captured, before it is killed."""
 
+MARK = "PARITY_RUN"
+"""The environment variable by which all processes of one run are known."""
+
 _TAIL = 4000
 
 
@@ -48,6 +51,7 @@ def run(command: list[str], environment: dict[str, str], cwd: Path, timeout: flo
     except OSError as error:
         raise UsageError(f"{command[0]} cannot be started in {cwd}: {error.strerror}") from None
     guard = _guard(process)
+    mark = f"{MARK}={environment[MARK]}".encode() if MARK in environment else None
     try:
         if _forward(process, timeout, log):
             return process.returncode
@@ -62,6 +66,8 @@ def run(command: list[str], environment: dict[str, str], cwd: Path, timeout: flo
             guard.kill()
             guard.communicate()
         process.wait()
+        if mark is not None:
+            _kill_marked(mark)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -73,7 +79,7 @@ def _guard(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
     """
     try:
         return subprocess.Popen(
-            ["/bin/sh", "-c", 'read _; kill -9 -- "-$0"', str(process.pid)], stdin=subprocess.PIPE,
+            ["/bin/sh", "-c", 'read _; kill -9 "-$0"', str(process.pid)], stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     except OSError:
@@ -110,6 +116,16 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         _forward(process, GRACE, lambda _: None)
+
+
+def _kill_marked(mark: bytes) -> None:
+    """Kills what has left the group (a daemon, a session of its own): it still carries the mark in its environment."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has gone, or is another user's
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -159,6 +159,7 @@ class _State:
         os.environ.update(self.variables)
         for stream in (sys.stdout, sys.stderr):
             _flush(stream)
+        _KEPT.append((sys.stdin, sys.stdout, sys.stderr))
         sys.stdin, sys.stdout, sys.stderr = self.streams
         _reopen()
         sys.excepthook, sys.displayhook = self.hooks[:2]
@@ -200,6 +201,9 @@ def tell(text: str) -> None:
     except OSError:
         pass
 
+
+_KEPT: list[tuple[Any, ...]] = []
+"""The streams that scripts have put in the place of the standard ones: theirs to close."""
 
 _HELD: list[types.ModuleType] = []
 """Script modules stay alive: what hangs below them (workers, optimizers) may run finalizers that need them."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from parity.align.candidate import Candidate, Value, idle_passes, unit_of
 from parity.align.parameters import Mapping, to_candidate, to_reference
-from parity.align.values import distance, lay, layout, rms, tame
+from parity.align.values import Gap, distance, lay, layout, quick_gap, rms, tame
 from parity.compare.faults import Judged
 from parity.measured import Measured
 from parity.model import (
@@ -89,9 +89,9 @@ def accumulated(reference: Trace, candidate: Trace, options: Any) -> Accumulated
     if mapping is None:
         how = "capture it with --sync and this reference's trace"
         return Accumulated([], [], [f"the candidate did not start from this reference's weights: {how}"])
-    noise = read_noise(reference.path)
-    measured = _Measured(reference, Candidate(candidate, reference, mapping), noise or {})
     rtol, atol = getattr(options, "rtol", None), getattr(options, "atol", None)
+    noise = read_noise(reference.path)
+    measured = _Measured(reference, Candidate(candidate, reference, mapping), noise or {}, worst=rtol is not None)
     coarse = max(_coarsest(reference), _coarsest(candidate))
     judged, doubtful = [], []
     for record in measured.records():
@@ -148,10 +148,11 @@ def mapping_of(reference: Trace, candidate: Trace) -> Mapping | None:
 class _Measured:
     """Walks both traces in the reference's order of execution."""
 
-    def __init__(self, reference: Trace, candidate: Candidate, noise: dict[Key, Noise]) -> None:
+    def __init__(self, reference: Trace, candidate: Candidate, noise: dict[Key, Noise], *, worst: bool) -> None:
         self.reference = reference
         self.candidate = candidate
         self.noise = noise
+        self.worst = worst
         self.shapes = {p.name: p.shape for p in reference.parameters}
         self.roots = {layer.id for layer in reference.layers if layer.root}
         self.updates: dict[int, dict[str, tuple[OptimizerEvent, str]]] = defaultdict(dict)
@@ -198,12 +199,14 @@ class _Measured:
                 continue
             key = (call.step, "output", call.path, call.call, item.name)
             mine = self.reference.array(item.ref)
-            how = layout(value.array, mine)
+            gap = quick_gap(value.array, mine)
+            how = ("same", ()) if gap is not None and gap.relative < _AGREE else layout(value.array, mine)
             if how is None and not call.path:
                 continue
-            if self._fused(value, mine, how):
+            if not (gap is not None and gap.relative < _AGREE) and self._fused(value, mine, how):
                 continue
-            record = self._record(key, kind, mine, value.array if how is None else lay(value.array, how), value.unit)
+            theirs = value.array if how is None else lay(value.array, how)
+            record = self._record(key, kind, mine, theirs, value.unit, gap if how == ("same", ()) else None)
             record.candidate, record.event, record.order = value.path, value.event, call.end
             back = gradients.get((call.step, call.id, item.name))
             gradient = None
@@ -229,12 +232,20 @@ class _Measured:
                             return True
         return False
 
-    def _record(self, key: Key, kind: str, mine: np.ndarray, theirs: np.ndarray, unit: float) -> Measured:
+    def _record(
+        self, key: Key, kind: str, mine: np.ndarray, theirs: np.ndarray, unit: float, quick: Gap | None = None
+    ) -> Measured:
         step, _, path, call, item = key
         record = Measured(step, _STAGES[kind], kind, path, call, item, "", -1, unit=max(unit, 2.0**-24))
         record.shape, record.candidate_shape = tuple(mine.shape), tuple(theirs.shape)
         if mine.shape != theirs.shape:
             record.mismatch = "shape"
+            return record
+        noise = self.noise.get(key)
+        record.probe = noise.noise if noise is not None else 0.0
+        quick = None if self.worst else quick or quick_gap(theirs, mine)
+        if quick is not None:
+            record.error, record.scale, record.accumulated = quick.error, quick.scale, quick.relative
             return record
         wide, other = tame(np.asarray(mine, np.float64)), tame(np.asarray(theirs, np.float64))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -247,8 +258,6 @@ class _Measured:
         record.error, record.scale = rms(difference), rms(wide)
         record.worst = float(np.abs(difference).max(initial=0.0))
         record.accumulated = record.error / record.scale if record.scale else record.error
-        noise = self.noise.get(key)
-        record.probe = noise.noise if noise is not None else 0.0
         return record
 
     def _scale(self, step: int) -> float:

@@ -41,6 +41,8 @@ def _fits(accepted: Accepted, finding: Finding) -> bool:
         return False
     if accepted.stage is not None and accepted.stage != finding.stage:
         return False
+    if accepted.path is not None and not any(fnmatchcase(path, accepted.path) for path in _paths(finding)):
+        return False
     for wanted, place in ((accepted.candidate, finding.candidate), (accepted.reference, finding.reference)):
         if wanted is not None and not (place is not None and fnmatchcase(place.path, wanted)):
             return False
@@ -53,7 +55,7 @@ def _decide(finding: Finding, how: str, reason: str) -> None:
 
 
 def _idle(accepted: Accepted) -> Finding:
-    named = {"kind": accepted.kind, "stage": accepted.stage, "candidate": accepted.candidate,
+    named = {"kind": accepted.kind, "stage": accepted.stage, "path": accepted.path, "candidate": accepted.candidate,
              "reference": accepted.reference}  # fmt: skip
     what = ", ".join(f"{key} {value}" for key, value in named.items() if value is not None)
     message = f"parity.toml accepts {what}, which was not found: the entry can go"

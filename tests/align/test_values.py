@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from parity.align.values import SKETCH, Index, Sketch, distance, lay, layout, rms
+from parity.align.values import SKETCH, Index, Sketch, distance, lay, layout, quick_gap, rms
 
 NAN, INF = float("nan"), float("inf")
 
@@ -223,3 +223,33 @@ class TestSearch:
         index = Index()
         index.add(0, Sketch(broken))
         assert index.nearest(Sketch(x))[0][0] == INF
+
+
+class TestQuickGap:
+    """The distance in one walk is the careful one's, or none."""
+
+    @pytest.mark.parametrize("size", [1024, 65536, 200_001])
+    @pytest.mark.parametrize("scale", [1e-6, 1.0, 10.0])
+    def test_it_agrees_with_the_careful_one(self, size: int, scale: float) -> None:
+        rng = np.random.default_rng(size)
+        b = (scale * rng.standard_normal(size)).astype(np.float32)
+        a = (b * (1 + 1e-3 * rng.standard_normal(size))).astype(np.float32)
+        found = quick_gap(a, b)
+        assert found is not None
+        wide = a.astype(np.float64) - b
+        assert found.error == pytest.approx(float(np.sqrt(np.mean(wide**2))), rel=1e-4)
+        assert found.scale == pytest.approx(float(np.sqrt(np.mean(b.astype(np.float64) ** 2))), rel=1e-4)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e9, -1e9])
+    def test_what_needs_care(self, value: float) -> None:
+        a = np.ones(5000, np.float32)
+        for first, second in ((a, a.copy()), (a.copy(), a)):
+            first[77] = value
+            assert quick_gap(first, second) is None
+            first[77] = 1
+
+    def test_what_is_too_small_for_single_precision(self) -> None:
+        a = np.full(5000, 1e-20, np.float32)
+        assert quick_gap(a, a) is None
+        assert quick_gap(a.astype(np.float64), a) is None
+        assert quick_gap(np.ones((80, 80), np.float32).T[:, ::2], np.ones((80, 40), np.float32)) is None
