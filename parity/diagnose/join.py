@@ -100,13 +100,11 @@ def _claimed(claim: Claim | None, measured: Finding) -> bool:
 
 
 def _same(declared: Finding, measured: Finding) -> bool:
-    if declared.stage in ("initialization", "data"):
-        return False  # what was measured started from the reference's weights, and saw its batches
+    if declared.stage not in _DECLARING:
+        return False
     if measured.stage not in _NUMERIC or measured.severity == "note" or measured.status == "propagated":
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:
-        return False
-    if declared.stage not in _DECLARING:
         return False
     if declared.kind == measured.kind == "precision":
         return True
