@@ -190,10 +190,10 @@ def _toggles(rule: Rule) -> Iterator[tuple[Change, dict[str, object]]]:
     if rule.family == "adam":
         yield Change("bias-correction", "corrected", 0), {"corrected": not rule.corrected}
         yield Change("adam-epsilon", "place", 0), {"place": "hat"}
-        yield Change("adam-epsilon", "place", 0), {"place": "root"}
+        yield Change("optimizer-eps", "place", 0), {"place": "root"}
         yield Change("amsgrad", "amsgrad", 0), {"amsgrad": not rule.amsgrad}
     if rule.family == "rmsprop":
-        yield Change("optimizer-epsilon", "place", 0), {"place": "root" if rule.place == "outside" else "outside"}
+        yield Change("optimizer-eps", "place", 0), {"place": "root" if rule.place == "outside" else "outside"}
         yield Change("centered", "centered", 0), {"centered": not rule.centered}
     if rule.family in ("rmsprop", "adagrad"):
         for start in (0.0, 0.1, 1.0):
@@ -204,13 +204,13 @@ def _toggles(rule: Rule) -> Iterator[tuple[Change, dict[str, object]]]:
 _NUMBERS: dict[str, list[tuple[str, str, tuple[float, ...]]]] = {
     "sgd": [("momentum", "momentum", (0.9, 0.1)), ("dampening", "dampening", (0.5,))],
     "adam": [
-        ("betas", "beta1", (0.9, 0.5)), ("betas", "beta2", (0.999, 0.9)), ("adam-epsilon", "eps", (1e-8, 1e-5)),
+        ("betas", "beta1", (0.9, 0.5)), ("betas", "beta2", (0.999, 0.9)), ("optimizer-eps", "eps", (1e-8, 1e-5)),
     ],
     "rmsprop": [
         ("alpha", "beta2", (0.99, 0.9)), ("momentum", "momentum", (0.9, 0.1)),
-        ("optimizer-epsilon", "eps", (1e-8, 1e-5)),
+        ("optimizer-eps", "eps", (1e-8, 1e-5)),
     ],
-    "adagrad": [("optimizer-epsilon", "eps", (1e-10, 1e-7)), ("initial-accumulator-value", "start", (0.1,))],
+    "adagrad": [("optimizer-eps", "eps", (1e-10, 1e-7)), ("initial-accumulator-value", "start", (0.1,))],
 }  # fmt: skip
 """Numbers of a rule that are fitted, and where the fit starts."""
 

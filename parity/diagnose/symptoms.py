@@ -19,7 +19,7 @@ from parity.trace import Trace, loss_curve
 VANISHED, EXPLODED = 1e-9, 1e4
 """Largest magnitude of a weight's gradient below and above which training stalls or breaks (MindInsight's advice)."""
 
-IDLE, VIOLENT = 1e-8, 1.0
+IDLE, VIOLENT = 1e-7, 1.0
 """RMS of an update relative to its weight's: less is lost in rounding, more replaces the weight (healthy: 1e-3)."""
 
 SATURATED = 0.99
@@ -72,14 +72,18 @@ def symptoms(reference: Trace, candidate: Trace, faults: list[Finding]) -> list[
     return found
 
 
+def _is_matrix(shape: tuple[int, ...]) -> bool:
+    return sum(extent > 1 for extent in shape) > 1
+
+
 class _Run:
     """One side's recorded steps."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.known = {event.ref.digest: event for event in trace.of(TensorEvent)}
+        self.known = trace.statistics()
         self.updates = [event for event in trace.of(OptimizerEvent) if event.after]
-        self.wide = {name for p in trace.parameters for name in p.names if p.trainable and len(p.shape) > 1}
+        self.wide = {name for p in trace.parameters for name in p.names if p.trainable and _is_matrix(p.shape)}
 
     def symptoms(self) -> dict[str, Symptom]:
         """The first symptom of each kind."""
@@ -120,7 +124,7 @@ class _Run:
 
     def _broken(self, ref: TensorRef) -> bool:
         stats = self._stats(ref)
-        if stats is None or not stats.nonfinite:
+        if stats is None or not stats.nonfinite or ref not in self.trace:
             return False
         values = self.trace.array(ref)
         return bool(np.any(np.isnan(values) | (values == np.inf)))
@@ -151,7 +155,7 @@ class _Run:
     def _weights(self) -> Iterator[Symptom]:
         for p in self.trace.parameters:
             stats = self._stats(p.ref) if p.ref is not None else None
-            if p.trainable and len(p.shape) > 1 and stats is not None and stats.minimum == stats.maximum == 0:
+            if p.trainable and _is_matrix(p.shape) and stats is not None and stats.minimum == stats.maximum == 0:
                 yield Symptom("weight-zero", 0, Place(p.name), f"{p.name} starts as zeros")
         still: dict[str, bool] = {}
         for event in self.updates:
@@ -163,7 +167,9 @@ class _Run:
                 text = f"{name} has a gradient and does not change in {len(self.updates)} updates"
                 yield Symptom("weight-not-updated", self.updates[0].step, Place(name), text)
         for event in self.updates[:1] + self.updates[-1:]:
-            for name in self.wide & event.after.keys() & event.before.keys():
+            for name in sorted(self.wide & event.after.keys() & event.before.keys()):
+                if event.before[name] not in self.trace or event.after[name] not in self.trace:
+                    continue
                 before, after = (self._sample(refs[name]) for refs in (event.before, event.after))
                 size, moved = float(np.sqrt(np.mean(before**2))), float(np.sqrt(np.mean((after - before) ** 2)))
                 ratio = moved / size if size > 1e-6 else 0.0

@@ -1,0 +1,129 @@
+"""What is done to gradients before the optimizer is told from the records of one side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from written import Written
+
+from parity.compare.faults import Judged
+from parity.diagnose.gradients import Clip, Treated, clipping, processing_cause, treated
+from parity.diagnose.recorded import Calls
+from parity.measured import Measured
+from parity.trace import Trace
+
+Gradients = dict[str, np.ndarray]
+Treatment = Callable[[list[Gradients]], Gradients]
+SHAPES = {"a.weight": (6, 5), "b.weight": (4, 6)}
+
+
+def summed(passes: list[Gradients]) -> Gradients:
+    return {name: np.sum([p[name] for p in passes], axis=0) for name in SHAPES}
+
+
+def by_norm(most: float) -> Treatment:
+    def clip(passes: list[Gradients]) -> Gradients:
+        raw = summed(passes)
+        norm = np.sqrt(sum(np.sum(g**2) for g in raw.values()))
+        return {name: g * min(1.0, most / norm) for name, g in raw.items()}
+
+    return clip
+
+
+def each_by_norm(most: float) -> Treatment:
+    return lambda passes: {n: g * min(1.0, most / np.linalg.norm(g)) for n, g in summed(passes).items()}
+
+
+def by_value(most: float) -> Treatment:
+    return lambda passes: {n: np.clip(g, -most, most) for n, g in summed(passes).items()}
+
+
+def times(factor: float) -> Treatment:
+    return lambda passes: {n: factor * g for n, g in summed(passes).items()}
+
+
+def written(folder: Path, name: str, treatment: Treatment, passes: int = 1, scale: float = 1.0) -> Trace:
+    """Three steps in which gradients are treated so; `scale` multiplies the loss, unseen."""
+    rng = np.random.default_rng(5)
+    side = Written(folder, name)
+    for step in range(3):
+        made = [{n: scale * rng.normal(size=shape) for n, shape in SHAPES.items()} for _ in range(passes)]
+        for number, gradients in enumerate(made):
+            side.gradients(step, number, gradients)
+        nothing = {n: np.zeros(shape) for n, shape in SHAPES.items()}
+        side.update(step, treatment(made), nothing, nothing)
+    return side.trace(loss_scale=scale != 1.0)
+
+
+def steps(trace: Trace) -> list[Treated]:
+    from parity.model import OptimizerEvent
+
+    return [treated(trace, event) for event in trace.of(OptimizerEvent)]
+
+
+@pytest.mark.parametrize(
+    ("treatment", "clip"),
+    [
+        (summed, None),
+        (times(0.5), None),
+        (by_norm(1.5), Clip("global norm", 1.5)),
+        (by_norm(1000.0), None),
+        (each_by_norm(0.5), Clip("norm", 0.5)),
+        (by_value(0.25), Clip("value", 0.25)),
+    ],
+)
+def test_clipping(tmp_path: Path, treatment: Treatment, clip: Clip | None) -> None:
+    assert clipping(steps(written(tmp_path, "run", treatment))) == clip
+
+
+def cause(folder: Path, mine: Treatment, theirs: Treatment, factor: float, passes: int = 1, scale: float = 1.0) -> str:
+    """The slug and the words for a gradient that is `factor` times the reference's."""
+    from parity.model import OptimizerEvent
+
+    reference = written(folder, "reference", mine, passes)
+    candidate = written(folder, "candidate", theirs, passes, scale)
+    calls = Calls(reference.of(OptimizerEvent), candidate.of(OptimizerEvent), {n: n for n in SHAPES})
+    records = [Measured(0, "optimizer", "given", n, 0, "", "optimizer", -1, factor=factor) for n in SHAPES]
+    kind, found = processing_cause([Judged(r, 1e-7, 100.0, True) for r in records], calls, reference, candidate)
+    return f"{kind}: {found.text}"
+
+
+def test_clipping_is_forgotten(tmp_path: Path) -> None:
+    text = cause(tmp_path, by_norm(1.5), summed, 3.0)
+    assert text.startswith("clipping")
+    assert "not clipped, in the reference clipped to a global norm of 1.5" in text
+
+
+def test_clipping_to_another_norm(tmp_path: Path) -> None:
+    text = cause(tmp_path, by_norm(1.5), by_norm(3.0), 2.0)
+    assert "clipped to a global norm of 3, in the reference clipped to a global norm of 1.5" in text
+
+
+def test_clipped_before_unscaling(tmp_path: Path) -> None:
+    def early(passes: list[Gradients]) -> Gradients:
+        return {name: g / 1024 for name, g in by_norm(1.5)(passes).items()}
+
+    text = cause(tmp_path, by_norm(1.5), early, 1 / 1024, scale=1024.0)
+    assert text.startswith("clipping")
+    assert "scaled by 1024, before they are unscaled" in text
+
+
+def test_scale_is_not_undone(tmp_path: Path) -> None:
+    assert cause(tmp_path, summed, summed, 128.0, scale=128.0).startswith("loss-scale: the loss scale is not undone")
+
+
+def test_sum_of_passes(tmp_path: Path) -> None:
+    text = cause(tmp_path, times(1 / 3), summed, 3.0, passes=3)
+    assert text.startswith("accumulation: the gradients of 3 backward passes are summed")
+
+
+def test_only_the_last_pass(tmp_path: Path) -> None:
+    text = cause(tmp_path, summed, lambda passes: passes[-1], 0.4, passes=3)
+    assert text.startswith("accumulation: the optimizer is given the gradients of the last of 3 backward passes")
+
+
+def test_some_factor(tmp_path: Path) -> None:
+    assert cause(tmp_path, summed, times(0.999), 0.999).startswith("gradient-scale")
