@@ -16,7 +16,10 @@ FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
 MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
-COMMON = {"trace", "sample", "samples", "tolerance", "document", "options", "measured", "noise", "space", *MAPPINGS}
+COMMON = {
+    *("trace", "words", "sample", "samples", "tolerance", "document", "options", "measured", "noise", "space"),
+    *MAPPINGS,
+}
 JUDGEMENT = ["align", "data", "compare", "diagnose", "report"]
 TOP = {
     *("pipeline", "cli", "tables", "config", "saved", "doctor", "arguments", "console", "runs", "reuse"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from conftest import Parity
 
-from parity.model import CallEvent, GradEvent, LayerInfo, OptimizerEvent, ParameterGradEvent
+from parity.model import CallEvent, GradEvent, InitialEvent, LayerInfo, OptimizerEvent, ParameterGradEvent
 from parity.trace import Trace
 
 
@@ -70,6 +70,17 @@ class Captured:
         events = self.trace.of(ParameterGradEvent, step)
         assert len({event.name for event in events}) == len(events)
         return {event.name: self.array(event.ref) for event in events}
+
+    def initialized(self, name: str) -> InitialEvent:
+        """How the only parameter of a name got its first values."""
+        (event,) = [event for event in self.trace.of(InitialEvent) if event.name == name]
+        return event
+
+    def initial_values(self, name: str) -> np.ndarray:
+        """The first values of a parameter."""
+        ref = self.initialized(name).values
+        assert ref is not None
+        return self.array(ref)
 
     def update(self, step: int = 0) -> OptimizerEvent:
         """The only optimizer call of a step."""

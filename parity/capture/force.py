@@ -114,6 +114,7 @@ class Forcer(LayerForcing):
         refs = self.candidate.backward.get((self.step, self.backwards), {})
         theirs = to_reference(self.candidate.mapping, self.candidate.arrays(refs), self._shapes())
         scale = self.store.scales.get(self.step, 1.0)
+        mapped = {name for pair in self.candidate.mapping.pairs for name in (pair.reference, *pair.parts)}
         for held in self.held:
             if not held.trainable:
                 continue
@@ -130,9 +131,6 @@ class Forcer(LayerForcing):
                     record.n = self._rows(held)
                 parameter.grad = self.adapter.make(self._moved(other, 2.0**-24) / scale, parameter.grad)
             elif parameter.grad is not None and self.kind == "float64" and refs:
-                mapped = {p.reference for p in self.candidate.mapping.pairs} | {
-                    n for p in self.candidate.mapping.pairs for n in p.parts
-                }
                 mine = self._read(parameter.grad)
                 if name in mapped and rms(mine) > 0:
                     self._unanswered[id(parameter)] = (self.step, self.backwards, held, mine)
@@ -267,7 +265,7 @@ class Forcer(LayerForcing):
         """Adam in other words: with the candidate's state and float32 coefficients (which is rounding), and with its
         epsilon inside the bias correction (as in Kingma and Ba 2015, section 2, and in TensorFlow).
         """
-        group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+        group = _group_of(optimizer, parameter)
         if (
             type(optimizer).__name__ not in ("Adam", "AdamW")
             or group.get("amsgrad")
@@ -414,8 +412,14 @@ def _round_factor(ratio: float) -> float:
     return 1.0
 
 
+def _group_of(optimizer: Any, parameter: Any) -> dict[str, Any]:
+    """The parameter group of a torch optimizer that holds a parameter."""
+    group: dict[str, Any] = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    return group
+
+
 def _coefficients(optimizer: Any, parameter: Any) -> float:
     """The relative effect on an update of decay rates in float32: `1 - 0.999` is off by a thousand units."""
-    group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    group = _group_of(optimizer, parameter)
     rates = [*(group.get("betas") or ()), group.get("alpha", 0.0), group.get("rho", 0.0)]
     return sum(2.0**-25 / (1 - float(rate)) for rate in rates if 0 < float(rate) < 1)

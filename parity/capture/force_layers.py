@@ -193,7 +193,8 @@ class LayerForcing(Measuring):
             key, "forward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag
         )
 
-        unused = np.isin(theirs, flat_values(tensor))
+        flat = flat_values(tensor)
+        unused = np.isin(theirs, flat) if flat else None
 
         def arrived(gradient: Any) -> Any:
             return self._force_gradient(frame, name, gradient, value, how, tag, unused)
@@ -220,7 +221,7 @@ class LayerForcing(Measuring):
         return False
 
     def _force_gradient(
-        self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int, unused: np.ndarray
+        self, frame: Frame, name: str, gradient: Any, value: Value, how: Any, tag: int, unused: np.ndarray | None
     ) -> Any:
         """Measures the gradient that arrived and goes on with the candidate's.
 
@@ -238,8 +239,8 @@ class LayerForcing(Measuring):
             theirs = np.zeros_like(mine) if value.gradient is None else lay(value.gradient, how, gradient=True)
             rows = padding_rows(frame.layer, frame.data)
             if rows is not None:
-                unused = unused | rows
-            if theirs.shape == mine.shape == unused.shape and unused.any():
+                unused = np.broadcast_to(rows, theirs.shape) if unused is None else unused | rows
+            if unused is not None and theirs.shape == mine.shape == unused.shape and unused.any():
                 mine, theirs = np.where(unused, 0.0, mine), np.where(unused, 0.0, theirs)
             record = self.measure(
                 key, "backward", mine, theirs, candidate=value.path, event=value.event, unit=value.unit, tag=tag

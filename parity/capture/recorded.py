@@ -26,11 +26,11 @@ from parity.trace import Trace, TraceWriter
 def run_recorded(job: Job, frameworks: Any) -> bool:
     """Runs the script and writes its trace; False where the script failed, and its trace is partial.
 
-    Raises:
-        OutOfSpace: The disk is full, or the job's limit is reached.
-
     A script that ends without an optimizer's step has only called its model, and runs again so that these calls are
     recorded. Where its words promise no training, they are recorded at once.
+
+    Raises:
+        OutOfSpace: The disk is full, or the job's limit is reached.
     """
     watch = Watch() if job.inputs else None
     reference = Trace(job.reference) if job.reference is not None else None

@@ -87,6 +87,11 @@ class Session:
         self._guessed = False
         self._names: dict[int, str] = {}
 
+    def note(self, text: str) -> None:
+        """Says something about the run, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     # What adapters tell ---------------------------------------------------------------------------------------
 
     def optimizer_made(self, adapter: Adapter, optimizer: Any) -> None:

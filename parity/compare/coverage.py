@@ -8,6 +8,7 @@ from parity.measured import Forced, Measured
 from parity.model import CallEvent, OptimizerEvent, ParameterGradEvent
 from parity.options import Ignored
 from parity.trace import Trace
+from parity.words import some
 
 _KINDS = {
     "forward": ("input", "output", "root"),
@@ -77,15 +78,10 @@ def uncovered(
         left = sorted(names - {j.record.path for j in judged if j.record.kind == kind})
         left = [name for name in left if not any(entry.covers(name) for entry in ignored)]
         if left:
-            missing.append(f"the {what} of {_some(left)} was not judged")
+            missing.append(f"the {what} of {some(left)} was not judged")
     if not any(j.record.kind in ("output", "root", "input") for j in judged):
         missing.append("no layer's output was judged")
     return missing
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def unaligned_of(forced: Forced, reference: Trace, candidate: Trace) -> Unaligned:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.align.candidate import own_scale
 from parity.compare.faults import Judged
 from parity.diagnose.recorded import Calls
 from parity.document import Cause, Finding
@@ -59,7 +60,7 @@ def treated(trace: Trace, event: OptimizerEvent) -> Treated:
             raw[made.name] = raw[made.name] + values if made.name in raw else values
             last[made.name] = values
             passes.add(made.backward)
-    scale = float(event.groups[0].get("loss_scale") or 1.0) if event.groups else 1.0
+    scale = own_scale(event)
     factors, norms, squares = {}, {}, [0.0, 0.0]
     straight = lone = True
     largest = 0.0

@@ -14,6 +14,7 @@ from parity.document import Cause, Finding
 from parity.mapping import Compared
 from parity.model import ObjectInfo
 from parity.tolerance import FACTOR
+from parity.words import some
 
 _LATER = frozenset(["amsgrad", "use_amsgrad"])
 """Settings that need not show in the first steps."""
@@ -52,7 +53,7 @@ def _decays(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, s
         places = mine.place(one.event, tidy(a)), theirs.place(other.event, tidy(b))
         info = theirs.info(other.event)
         skipped = [i for i in items if theirs.steps[0][i[1]].group.get("decay_skipped")]
-        names = _some([i[1] for i in items])
+        names = some([i[1] for i in items])
         total = len(pairs)
         message = (
             f"{at(places[1])} decays {names} by {shown(b)}, where {at(places[0])} has weight_decay={shown(a)}: "
@@ -70,7 +71,7 @@ def _decays(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, s
         elif info is not None and len(items) == total:
             finding.fix = rewritten(info.code, list(info.arguments), f"weight_decay={shown(a)}")
         else:
-            finding.fix = f'"weight_decay": {shown(a)} in the parameter group of {_some([i[1] for i in items])}'
+            finding.fix = f'"weight_decay": {shown(a)} in the parameter group of {some([i[1] for i in items])}'
         if _hidden_decay(context, items, one):
             finding.severity = "warning"
             finding.message += "; the updates agree nevertheless"
@@ -169,8 +170,3 @@ def _said(side: Side, setting: Setting, name: str | None, value: Any) -> str:
         return "no such argument"
     made = f" ({origin(info, name, side.trace.meta.framework)})" if info is not None else ""
     return f"{name}={shown(value)}{made}"
-
-
-def _some(names: list[str]) -> str:
-    quoted = ", ".join(names[:3])
-    return quoted if len(names) <= 3 else f"{quoted} and {len(names) - 3} more"

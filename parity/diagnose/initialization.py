@@ -14,6 +14,7 @@ from parity.diagnose.names import Names
 from parity.diagnose.stage import Context, Result
 from parity.document import Cause, Finding, Stage
 from parity.trace import Trace
+from parity.words import some
 
 LEVEL = 1e-6
 """Family-wise level at which distributions are called different."""
@@ -131,7 +132,7 @@ def _finding(reference: Trace, candidate: Trace, group: list[Contrast]) -> Findi
     others = list(dict.fromkeys(one.pair.candidate.info.name for one in group if one is not first))
     others = [name for name in others if name != c.info.name]
     if others:
-        text += f"; likewise {', '.join(others[:4])}" + (f" and {len(others) - 4} more" if len(others) > 4 else "")
+        text += f"; likewise {some(others, 4)}"
     known = "another initial distribution" if first.kind == "initializer" else "other initial values"
     cause = _CAUSES.get(str(first.cause), known)
     evidence = first.text + (f" (p = {first.p:.1g})" if 0 < first.p < 1 else "")
@@ -146,5 +147,4 @@ def _finding(reference: Trace, candidate: Trace, group: list[Contrast]) -> Findi
 def _note(undecided: list[str]) -> str | None:
     if not undecided:
         return None
-    shown = ", ".join(undecided[:3]) + (f" and {len(undecided) - 3} more" if len(undecided) > 3 else "")
-    return f"undecided: too few draws of {shown}"
+    return f"undecided: too few draws of {some(undecided)}"

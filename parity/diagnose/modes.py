@@ -12,6 +12,7 @@ from parity.diagnose.stage import Claim
 from parity.document import Cause, Finding
 from parity.model import CallEvent, LayerInfo, RandomEvent
 from parity.trace import Trace
+from parity.words import some
 
 _RATES = ("dropout", "dropout_rate", "drop_prob", "attn_drop", "hidden_dropout_rate", "attention_dropout_rate")
 
@@ -76,8 +77,7 @@ def _root(trace: Trace) -> bool | None:
 def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> Mode:
     r, c = Names(reference).place(""), Names(candidate).place("")
     r.value, c.value = _word(not training), _word(training)
-    some = sorted(claim.candidate)
-    shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "") or "its dropout"
+    shown = some(sorted(claim.candidate)) or "its dropout"
     text = (
         f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
         f"it matters to {shown}"

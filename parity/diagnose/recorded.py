@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from parity.align.candidate import own_scale, unit_of
 from parity.diagnose.rules import SAMPLE, Updates
 from parity.document import Place
 from parity.model import OptimizerEvent
@@ -14,8 +15,6 @@ from parity.trace import Trace
 
 ELEMENTS = 24_000
 """Elements of all parameters together that are looked at."""
-
-_UNITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 _OWN = ("betas", "momentum", "dampening", "nesterov", "eps", "amsgrad", "alpha", "centered", "maximize")
 """Settings of a group, besides learning rate and weight decay, by which its parameters are explained together."""
@@ -101,7 +100,7 @@ def _sampled(calls: Calls, candidate: Trace, names: list[str]) -> Updates:
         refs = [(e.before[name], e.given[name], e.after[name]) for e in calls.candidate]
         size = refs[0][0].size
         chosen = np.linspace(0, size - 1, min(size, most)).astype(int)
-        unit = max(unit, _UNITS.get(refs[0][0].dtype, 0.0))
+        unit = max(unit, unit_of(refs[0][0].dtype))
         owner.append(np.full(len(chosen), number))
         columns.append(
             [
@@ -110,5 +109,5 @@ def _sampled(calls: Calls, candidate: Trace, names: list[str]) -> Updates:
             ]
         )
     before, given, after = (np.concatenate([c[k] for c in columns], axis=1) for k in range(3))
-    scale = float(calls.candidate[0].groups[0].get("loss_scale") or 1.0) if calls.candidate[0].groups else 1.0
-    return Updates(names, np.concatenate(owner), before, given / scale, after, unit)
+    given = given / own_scale(calls.candidate[0])
+    return Updates(names, np.concatenate(owner), before, given, after, unit)

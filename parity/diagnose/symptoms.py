@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.align.candidate import own_scale
 from parity.diagnose.names import at
 from parity.document import Cause, Finding, Place
 from parity.model import OpEvent, OptimizerEvent, SourceEvent, TensorEvent, TensorRef
@@ -132,7 +133,7 @@ class _Run:
     def _gradients(self) -> Iterator[Symptom]:
         peaks: dict[str, list[tuple[int, float]]] = {}
         for event in self.updates:
-            own = float(event.groups[0].get("loss_scale") or 1.0) if event.groups else 1.0
+            own = own_scale(event)
             for name, ref in event.given.items():
                 stats = self._stats(ref)
                 if stats is None or name not in self.wide:

@@ -11,6 +11,7 @@ from parity.diagnose.settings import paired_parameters
 from parity.document import Cause, Finding, Place
 from parity.model import OptimizerEvent, ParameterInfo, TensorRef
 from parity.trace import Trace
+from parity.words import some
 
 _MOST = 3
 """So many separate parts of a model are findings of their own; more are one finding, at the first."""
@@ -98,9 +99,7 @@ def _finding(
     other = first if part in names else ".".join(first.split(".")[: max(0, first.count(".") + 1 - depth)])
     r, c = mine.place(other if other in mine.layers or other in mine.owners else first), theirs.place(part)
     r.value, c.value = candidate_rests, not candidate_rests
-    shown = names[0] if len(names) == 1 else ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-    if part and part not in names:
-        shown = part
+    shown = part if part and part not in names else some(names)
     count = f" ({len(names)} parameters)" if len(names) > 1 else ""
     what = "is frozen" if kind == "frozen-parameter" else "is in no optimizer"
     side, trains = ("candidate", "reference") if candidate_rests else ("reference", "candidate")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from parity.document import STAGES, Comparison, Finding, Place, Side
+from parity.words import some
 
 COLORS = {"match": "green", "diverged": "red", "inconclusive": "yellow", "error": "red"}
 SHOWN = 5
@@ -116,9 +117,7 @@ def _path(finding: Finding) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    listed = [safe(name) for name in names]
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(listed[:SHOWN]) + more
+    return some([safe(name) for name in names], SHOWN)
 
 
 def _sentence(finding: Finding) -> Text:

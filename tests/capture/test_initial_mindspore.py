@@ -63,17 +63,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Captured:
     return Captured(tmp_path_factory.mktemp("initial"), SCRIPT, "--steps", "2")
 
 
-def event(run: Captured, name: str) -> InitialEvent:
-    (found,) = [e for e in run.trace.of(InitialEvent) if e.name == name]
-    return found
-
-
-def values(run: Captured, name: str) -> np.ndarray:
-    ref = event(run, name).values
-    assert ref is not None
-    return np.asarray(run.trace.array(ref), np.float64)
-
-
 @pytest.mark.parametrize(
     ("name", "mean", "std"),
     [
@@ -88,7 +77,7 @@ def values(run: Captured, name: str) -> np.ndarray:
     ],
 )
 def test_draws(run: Captured, name: str, mean: float, std: float) -> None:
-    found = values(run, name)
+    found = run.initial_values(name)
     assert found.size > 30000
     assert found.mean() == pytest.approx(mean, abs=0.03 * std)
     assert found.std() == pytest.approx(std, rel=0.03)
@@ -96,18 +85,18 @@ def test_draws(run: Captured, name: str, mean: float, std: float) -> None:
 
 
 def test_first_draw_is_the_parameters_own(run: Captured) -> None:
-    np.testing.assert_array_equal(values(run, "array")[0], run.own()["array"].reshape(-1))
+    np.testing.assert_array_equal(run.initial_values("array")[0], run.own()["array"].reshape(-1))
 
 
 def test_rows_of_zeros_stay(run: Captured) -> None:
-    found = values(run, "table.embedding_table").reshape(-1, 20, 6)
+    found = run.initial_values("table.embedding_table").reshape(-1, 20, 6)
     assert np.all(found[:, 3] == 0)
     assert np.std(found[:, 4]) == pytest.approx(0.01, rel=0.05)
 
 
 def test_an_op_is_known_but_not_called_again(run: Captured) -> None:
-    assert event(run, "op").random
-    assert event(run, "op").values is None
+    assert run.initialized("op").random
+    assert run.initialized("op").values is None
 
 
 def test_constants_are_not_random(run: Captured) -> None:
@@ -116,14 +105,14 @@ def test_constants_are_not_random(run: Captured) -> None:
 
 
 def test_loaded_values_are_known(run: Captured) -> None:
-    assert event(run, "loaded.weight").loaded
-    assert not event(run, "loaded.bias").loaded
+    assert run.initialized("loaded.weight").loaded
+    assert not run.initialized("loaded.bias").loaded
 
 
 def test_the_law_and_the_line(run: Captured) -> None:
-    assert event(run, "set.weight").law == "Normal(sigma=0.5, mean=0.0)"
-    assert event(run, "set.weight").line == run.line("initializer(Normal(0.5)")
-    assert event(run, "table.embedding_table").line == run.line("nn.Embedding(")
+    assert run.initialized("set.weight").law == "Normal(sigma=0.5, mean=0.0)"
+    assert run.initialized("set.weight").line == run.line("initializer(Normal(0.5)")
+    assert run.initialized("table.embedding_table").line == run.line("nn.Embedding(")
 
 
 def test_random_streams_are_left_alone(run: Captured, tmp_path: Path) -> None:

@@ -74,17 +74,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Captured:
     return Captured(tmp_path_factory.mktemp("initial"), SCRIPT, "--steps", "2")
 
 
-def event(run: Captured, name: str) -> InitialEvent:
-    (found,) = [e for e in run.trace.of(InitialEvent) if e.name == name]
-    return found
-
-
-def values(run: Captured, name: str) -> np.ndarray:
-    ref = event(run, name).values
-    assert ref is not None
-    return np.asarray(run.trace.array(ref), np.float64)
-
-
 @pytest.mark.parametrize(
     ("name", "low", "high", "mean", "std"),
     [
@@ -99,7 +88,7 @@ def values(run: Captured, name: str) -> np.ndarray:
     ],
 )
 def test_draws(run: Captured, name: str, low: float, high: float, mean: float, std: float) -> None:
-    found = values(run, name)
+    found = run.initial_values(name)
     assert found.size > 30000
     assert low <= found.min() and found.max() <= high
     assert found.mean() == pytest.approx(mean, abs=0.03 * std)
@@ -108,17 +97,17 @@ def test_draws(run: Captured, name: str, low: float, high: float, mean: float, s
 
 
 def test_first_draw_is_the_parameters_own(run: Captured) -> None:
-    np.testing.assert_array_equal(values(run, "plain.weight")[0], run.own()["plain.weight"].reshape(-1))
+    np.testing.assert_array_equal(run.initial_values("plain.weight")[0], run.own()["plain.weight"].reshape(-1))
 
 
 def test_rows_of_zeros_stay(run: Captured) -> None:
-    found = values(run, "table.weight").reshape(-1, 20, 6)
+    found = run.initial_values("table.weight").reshape(-1, 20, 6)
     assert np.all(found[:, 3] == 0)
     assert np.std(found[:, 4]) == pytest.approx(1, rel=0.05)
 
 
 def test_a_part_that_is_filled_with_a_constant_stays(run: Captured) -> None:
-    found = values(run, "cell.bias_ih_l0")
+    found = run.initial_values("cell.bias_ih_l0")
     assert np.all(found[:, 4:8] == 1)
     assert np.abs(found[:, :4]).max() <= 0.5
 
@@ -129,18 +118,18 @@ def test_constants_are_not_random(run: Captured) -> None:
 
 
 def test_loaded_values_are_known(run: Captured) -> None:
-    assert event(run, "loaded.weight").loaded
-    assert not event(run, "loaded.weight").random
-    assert event(run, "copied.weight").random
+    assert run.initialized("loaded.weight").loaded
+    assert not run.initialized("loaded.weight").random
+    assert run.initialized("copied.weight").random
 
 
 def test_the_law_and_the_line(run: Captured) -> None:
-    assert event(run, "plain.bias").law == "uniform_(-0.408248, 0.408248)"
-    assert event(run, "plain.bias").line == run.line("self.plain = nn.Linear(6, 8)")
-    assert event(run, "cut").law == "trunc_normal_(0, 0.5, -1, 1)"
-    assert event(run, "table.weight").law == "normal_()"
-    assert event(run, "twin.weight").line == run.line("module.weight.data.mul_")
-    assert event(run, "twin.weight").law == "normal_(0, 0.3), mul_(0.333333)"
+    assert run.initialized("plain.bias").law == "uniform_(-0.408248, 0.408248)"
+    assert run.initialized("plain.bias").line == run.line("self.plain = nn.Linear(6, 8)")
+    assert run.initialized("cut").law == "trunc_normal_(0, 0.5, -1, 1)"
+    assert run.initialized("table.weight").law == "normal_()"
+    assert run.initialized("twin.weight").line == run.line("module.weight.data.mul_")
+    assert run.initialized("twin.weight").law == "normal_(0, 0.3), mul_(0.333333)"
 
 
 def test_random_streams_are_left_alone(run: Captured, tmp_path: Path) -> None:

@@ -64,6 +64,12 @@ class Planned(NamedTuple):
     every: int = 1
 
 
+def made_of(value: Any) -> Made:
+    """How an object was constructed, as an adapter noted it then; nothing is known of others."""
+    known = getattr(value, "_parity_made", None)
+    return known if isinstance(known, Made) else Made(None, None, {}, [])
+
+
 class Adapter(Protocol):
     """One framework. Objects of the framework are `Any` outside its adapter."""
 

@@ -20,7 +20,7 @@ from mindspore.graph.api import _no_grad, _pynative_executor
 from mindspore.train import serialization
 
 from parity.capture.frameworks import mindspore_data as datasets
-from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
 from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
@@ -102,10 +102,6 @@ class MindSporeAdapter:
             self._mode.__exit__(None, None, None)
             self._mode = None
 
-    def _note(self, text: str) -> None:
-        if text not in self.session.notes:
-            self.session.notes.append(text)
-
     def _force_pynative(self) -> None:
         """Graph mode and `ms.jit` hide every layer from Python: the same code is run eagerly, and a note says so."""
         kind = mindspore.context._Context
@@ -113,7 +109,7 @@ class MindSporeAdapter:
 
         def set_mode(context: Any, mode: Any) -> None:
             if mode == mindspore.GRAPH_MODE:
-                self._note("GRAPH_MODE was run in PyNative mode")
+                self.session.note("GRAPH_MODE was run in PyNative mode")
             original(context, mindspore.PYNATIVE_MODE)
 
         setters = dict(kind.setters)
@@ -124,7 +120,7 @@ class MindSporeAdapter:
             if function is None:
                 return jit
             if self.session.source.here()[0] is not None:
-                self._note("ms.jit was run in PyNative mode")
+                self.session.note("ms.jit was run in PyNative mode")
             return function
 
         self._replace(mindspore, "jit", jit)
@@ -141,12 +137,12 @@ class MindSporeAdapter:
 
         def set_device_target(context: Any, target: str) -> None:
             if target != "CPU":
-                self._note(f"device target {target} was run on the CPU")
+                self.session.note(f"device target {target} was run on the CPU")
             original(context, "CPU")
 
         def set_device(device_target: str, device_id: int | None = None) -> None:
             if device_target != "CPU":
-                self._note(f"device target {device_target} was run on the CPU")
+                self.session.note(f"device target {device_target} was run on the CPU")
 
         self._replace(kind, "set_device_target", set_device_target)
         self._replace(kind, "setters", {**kind.setters, "device_target": set_device_target})
@@ -429,8 +425,7 @@ class MindSporeAdapter:
         return [held._replace(names=names[key]) for key, held in found.items()]
 
     def made(self, value: Any) -> Made:
-        known = getattr(value, "_parity_made", None)
-        return known if isinstance(known, Made) else Made(None, None, {}, [])
+        return made_of(value)
 
     def is_framework_layer(self, layer: Any) -> bool:
         return type(layer).__module__.partition(".")[0] == "mindspore"

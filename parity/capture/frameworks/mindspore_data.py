@@ -14,7 +14,7 @@ from mindspore.dataset.engine.datasets import Dataset, MapDataset
 from mindspore.dataset.transforms.transforms import PyTensorOperation, TensorOperation
 
 from parity.capture.frameworks import loaders
-from parity.capture.frameworks.base import Made
+from parity.capture.frameworks.base import Made, made_of
 from parity.capture.frameworks.describe import bound_arguments, plain
 from parity.capture.source import Source
 from parity.model import LoaderEvent, PipelineOp
@@ -78,7 +78,7 @@ def is_loader(value: Any) -> bool:
         return True
     if not isinstance(value, Dataset) or any(parent() is not None for parent in value.parent):
         return False
-    return any("batch_size" in _made(node).arguments for node in _nodes(value))
+    return any("batch_size" in made_of(node).arguments for node in _nodes(value))
 
 
 def describe(dataset: Any, made: Made, source: Source) -> LoaderEvent:
@@ -87,13 +87,13 @@ def describe(dataset: Any, made: Made, source: Source) -> LoaderEvent:
         return loaders.describe(dataset, made, source, _is_tensor)
     nodes = _nodes(dataset)
     pipeline = [op for node in nodes for op in _operations(node, source)]
-    batch = next((n for n in reversed(nodes) if "batch_size" in _made(n).arguments), dataset)
-    arguments = {**_made(batch).arguments, **{k: v for k, v in made.arguments.items() if k in ("shuffle",)}}
-    place = _made(batch) if _made(batch).file else made
+    batch = next((n for n in reversed(nodes) if "batch_size" in made_of(n).arguments), dataset)
+    arguments = {**made_of(batch).arguments, **{k: v for k, v in made.arguments.items() if k in ("shuffle",)}}
+    place = made_of(batch) if made_of(batch).file else made
     found = [_shuffles(node) for node in nodes]
     shuffled = True if True in found else None if None in found else False
     return LoaderEvent(
-        -1, None, type(dataset).__name__, place.file, place.line, arguments, _made(batch).given, pipeline, shuffled
+        -1, None, type(dataset).__name__, place.file, place.line, arguments, made_of(batch).given, pipeline, shuffled
     )
 
 
@@ -105,13 +105,8 @@ def _nodes(dataset: Any) -> list[Any]:
     return [*found, dataset]
 
 
-def _made(value: Any) -> Made:
-    known = getattr(value, "_parity_made", None)
-    return known if isinstance(known, Made) else Made(None, None, {}, [])
-
-
 def _operations(node: Any, source: Source) -> list[PipelineOp]:
-    made = _made(node)
+    made = made_of(node)
     arguments = {k: v for k, v in made.arguments.items() if k not in ("input_dataset", "source", "operations", "data")}
     if not node.children:
         arguments["shuffle"] = _shuffles(node)
@@ -138,7 +133,7 @@ def _flat(operations: list[Any]) -> list[Any]:
 
 
 def _operation(op: Any, columns: Any, around: Made, source: Source) -> PipelineOp:
-    made = _made(op)
+    made = made_of(op)
     file, line = (made.file, made.line) if made.file else (around.file, around.line)
     code = _code(op, source)
     if code is not None:

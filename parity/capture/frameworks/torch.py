@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode
 
 from parity.capture.frameworks import loaders
-from parity.capture.frameworks.base import Held, Made, Origin, Planned, tensors_in
+from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
 from parity.capture.frameworks.torch_eager import closed, wrap_eager
@@ -29,8 +29,6 @@ from parity.capture.frameworks.torch_ops import (
 )  # fmt: skip
 from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
-
-_BITS = {torch.bfloat16: "bfloat16"}
 
 
 class TorchAdapter:
@@ -186,7 +184,7 @@ class TorchAdapter:
         """Follows random numbers into the parameters, until the first step."""
         if not self.session.initials:
             return
-        provenance = self._provenance = Provenance(self.session.source.here, self._note)
+        provenance = self._provenance = Provenance(self.session.source.here, self.session.note)
         provenance.start()
         load = torch.nn.Module.load_state_dict
         deepcopy = torch.Tensor.__deepcopy__
@@ -216,10 +214,6 @@ class TorchAdapter:
         for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
             if name in vars(functional):
                 self._replace(functional, name, lambda *_: False)
-
-    def _note(self, text: str) -> None:
-        if text not in self.session.notes:
-            self.session.notes.append(text)
 
     # Ops ------------------------------------------------------------------------------------------------------
 
@@ -326,8 +320,7 @@ class TorchAdapter:
         return [held._replace(names=names[key]) for key, held in found.items()]
 
     def made(self, value: Any) -> Made:
-        known = getattr(value, "_parity_made", None)
-        return known if isinstance(known, Made) else Made(None, None, {}, [])
+        return made_of(value)
 
     def is_framework_layer(self, layer: Any) -> bool:
         return type(layer).__module__.partition(".")[0] == "torch"

@@ -17,9 +17,7 @@ def wrap_eager(adapter: Any) -> None:
     """
 
     def compile(model: Any = None, **_: Any) -> Any:
-        note = "torch.compile was not applied: the model was run eagerly"
-        if note not in adapter.session.notes:
-            adapter.session.notes.append(note)
+        adapter.session.note("torch.compile was not applied: the model was run eagerly")
         return model if model is not None else (lambda function: function)
 
     def compile_module(module: Any, *_: Any, **__: Any) -> None:
