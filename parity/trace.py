@@ -267,6 +267,11 @@ class Trace:
         self.parameters = tree.parameters
         self.objects = tree.objects
         self.events: list[Event] = [event for event in self._read_events() if not isinstance(event, TensorEvent)]
+        if not 0 <= self.meta.steps <= len(self.events):  # a step leaves more than one record
+            raise TraceError(
+                f"{self.path} says that it has {self.meta.steps} steps, and holds {len(self.events)} records",
+                hint="capture the script again",
+            )
         self._locations = self._read_locations()
         self._maps: dict[Path, np.memmap] = {}
 

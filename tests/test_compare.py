@@ -140,7 +140,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Done:
 class TestBackward:
     def test_a_stopped_gradient(self, stopped: Done) -> None:
         fault = only_fault(stopped)
-        assert (fault["stage"], fault["op"], fault["reference"]["path"]) == ("backward", "add", "attention")
+        assert (fault["stage"], fault["op"], fault["reference"]["path"]) == ("backward", "StopGradient", "attention")
         assert fault["error"] > 0.5
 
     def test_the_layer_of_a_stopped_gradient(self, stopped: Done) -> None:
@@ -232,7 +232,7 @@ class TestOptions:
         assert (done.code, done.document["verdict"], done.document["findings"]) == (0, "match", [])
         assert done.document["stages"]["optimizer"]["status"] == "skipped"
         checked, _, unchecked = done.document["headline"].partition("; ")
-        assert checked == "match in environment, structure, initialization, forward, loss, backward, metrics"
+        assert checked == "match in environment, structure, initialization, data, forward, loss, backward, metrics"
         assert "hyperparameters" in unchecked
         assert "optimizer" in unchecked
         assert unchecked.endswith("not checked")

@@ -33,6 +33,7 @@ from parity.model import (
     EnteredEvent,
     Event,
     Item,
+    LossEvent,
     OpEvent,
     RandomEvent,
     SourceEvent,
@@ -282,8 +283,11 @@ class Synchroniser(Recorder):
         computed = self._computed_values(self.step)
         calls = self._root_calls.get(self.step, [])
         pool += [item.ref for call in calls for item in call.inputs if item.vid not in computed]
-        sources = self.reference.of(SourceEvent, self.step)
-        pool += [s.ref for s in sources if not s.origin.startswith("parameter:")]
+        last = max((loss.vid for loss in self.reference.of(LossEvent, self.step)), default=None)
+        sources = self.reference.of(SourceEvent, self.step)  # those behind the last loss are gradients
+        pool += [s.ref for s in sources if not s.origin.startswith("parameter:") and (last is None or s.vid < last)]
+        ops = self.reference.of(OpEvent, self.step)
+        pool += [item.ref for op in ops for item in op.outputs if not op.path and item.vid not in computed]
         pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]
         kept = args[len(args) - drop :] if drop else ()
         fits = (lambda t: self.adapter.tag(t) is None) if untagged else (lambda t: True)

@@ -245,7 +245,7 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
     stop, other = flow.stopped_reference(_forced_tag(item, flow)), flow.stopped_candidate(record)
     if (stop is None) != (other is None):
-        return _stopped(finding, record, stop, other, mine, theirs)
+        return _stopped(finding, record, stop, other)
     finding.kind = "gradient-missing" if record.mismatch == "stopped" else "unexplained"
     factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""
     finding.cause = Cause(
@@ -255,20 +255,18 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
 
 
 def _stopped(
-    finding: Finding, record: Measured, stop: ForcedOp | None, other: OpEvent | None, mine: Names, theirs: Names
+    finding: Finding, record: Measured, stop: ForcedOp | None, other: OpEvent | None
 ) -> tuple[object, Finding]:
     """One side cuts the graph behind a boundary where the other does not."""
     finding.kind = "stopped-gradient"
     if other is not None:
         finding.op = other.name
         finding.candidate = Place(other.path, other.file, other.line)
-        finding.reference = mine.place(record.path)
         text = f"{other.name} ({other.file}:{other.line}) stops the gradient that the reference lets through"
         finding.fix = f"remove the stop_gradient at {other.file}:{other.line}"
     elif stop is not None:
         finding.op = stop.name
         finding.reference = Place(stop.path, stop.file, stop.line)
-        finding.candidate = theirs.place(record.candidate)
         text = (
             f"the reference's {stop.name} ({stop.file}:{stop.line}) stops the gradient that the candidate lets through"
         )

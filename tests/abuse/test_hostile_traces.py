@@ -148,6 +148,13 @@ class TestFiles:
 
 
 class TestRecords:
+    @pytest.mark.parametrize("steps", [-1, 10**6, 10**15])
+    def test_steps_without_records(self, forged: Forged, steps: int) -> None:
+        change(forged.folder / "ref.trace" / "meta.json", lambda meta: meta.update(steps=steps))
+        error = compare(forged).document["error"]
+        assert error["slug"] == "bad-trace"
+        assert "records" in error["message"]
+
     @pytest.mark.parametrize(
         "meta",
         [
