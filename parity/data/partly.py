@@ -13,8 +13,8 @@ _SIDED = 20
 def partly(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
     """Most values are equal at their places, far more than by chance.
 
-    Where all that differ are larger, or all are smaller, no random numbers have made them, and it is a difference of its
-    own; else two random masks could have done it, whose size is given as 0.
+    Where all that differ are larger, or all are smaller, no random numbers have made them, and it is a difference of
+    its own; else two random masks could have done it, whose size is given as 0.
 
     Args:
         reference: Whole numbers or floats [N, ...].
