@@ -328,7 +328,11 @@ class Recorder(Session):
         self.busy = True
         file, line = self.source.here()
         item = self.item("", loss, "loss")
-        self.writer.event(LossEvent(self.step, self.backwards, item.vid, item.ref, file, line))
+        ref = item.ref
+        if self._times != 1.0:
+            values, dtype = self.adapter.read(loss)
+            ref = self.writer.put((values * self._times).astype(values.dtype), dtype)
+        self.writer.event(LossEvent(self.step, self.backwards, item.vid, ref, file, line))
         self._stash = {} if self.light else self._present()
         self.busy = False
 

@@ -1,4 +1,4 @@
-"""Runs a user's script as `__main__`, as `python script.py` would, and tells how it ended."""
+"""Runs a user's script as `__main__`, as `python script.py` or `python -m` would, and tells how it ended."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.session import StopRun
+from parity.capture.source import package_of
 from parity.errors import ParityError
 
 SEED = 1
@@ -84,8 +85,8 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
         args: Its command-line arguments.
         seeders: Functions that seed the frameworks imported so far.
     """
-    folder = str(script.resolve().parent)
-    _forget_local_modules(folder)
+    root, package = package_of(script)
+    _forget_local_modules(str(root))
     random.seed(SEED)
     np.random.seed(SEED)
     for seeder in seeders:
@@ -93,10 +94,15 @@ def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None
     module = types.ModuleType("__main__")
     module.__file__ = str(script)
     module.__builtins__ = __builtins__  # type: ignore[attr-defined]
+    if package is not None:
+        module.__package__ = package
+        module.__spec__ = importlib.util.spec_from_file_location(f"{package}.{script.stem}", script.resolve())
     before = _State()
     sys.modules["__main__"] = module
     sys.argv = [str(script), *args]
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(script.resolve().parent if package is None else root.parent))
+    if package is None and (root / "__init__.py").is_file():
+        sys.path.append(str(root.parent))  # where `python -m` would have found the script's own package
     sys.dont_write_bytecode = True  # nothing of a run stays in the script's folder, also where workers import it
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     outcome = Outcome("ended")

@@ -85,6 +85,7 @@ class Session:
         self._first: int | None = None
         self._early: tuple[Any, Any, int] | None = None
         self._guessed = False
+        self._times = 1.0
         self._names: dict[int, str] = {}
 
     def note(self, text: str) -> None:
@@ -220,12 +221,15 @@ class Session:
         """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes one."""
         return draw() if self.finished or not self._ready else self._on_random(kind, tuple(shape), draw)
 
-    def backward_begins(self, loss: Any) -> None:
-        """A backward pass starts from `loss` (None where it cannot be told)."""
+    def backward_begins(self, loss: Any, times: float = 1.0) -> None:
+        """A backward pass starts from `times` the loss (None where it cannot be told)."""
         self.differentiated = True
         if self._guessed:
             self._wrong_guess()
         self.in_backward = True
+        if times != 1.0:
+            self.facts["loss_scale"] = True
+        self._times = times
         if self._ready and not self.finished:
             self._on_backward(loss)
 

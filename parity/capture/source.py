@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 import sysconfig
@@ -23,8 +24,34 @@ _TRAINS = re.compile(
 """Words without which a script trains nothing."""
 
 
+def package_of(script: Path) -> tuple[Path, str | None]:
+    """The folder of a script's own files, and the package as a module of which it must run, as `python -m` does.
+
+    Args:
+        script: Path of the `.py` file.
+
+    Returns:
+        The outermost folder of the package that it stands in, else its folder; the dotted name of the package that its
+        relative imports start from, None where it has none.
+    """
+    script = script.resolve()
+    levels = 0
+    while levels + 2 < len(script.parents) and (script.parents[levels] / "__init__.py").is_file():
+        levels += 1
+    try:
+        imports = [node.level for node in ast.walk(ast.parse(script.read_bytes())) if isinstance(node, ast.ImportFrom)]
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        imports = []
+    relative = max(imports, default=0)
+    levels = min(max(levels, relative), len(script.parents) - 1)
+    if not levels:
+        return script.parent, None
+    name = ".".join(folder.name for folder in reversed(script.parents[:levels]))
+    return script.parents[levels - 1], name if relative else None
+
+
 class Source:
-    """Tells the script's own files (those in its folder, outside any environment) from all others.
+    """Tells the script's own files (those in its folder or package, outside any environment) from all others.
 
     Args:
         script: The script that runs as `__main__`.
@@ -33,6 +60,7 @@ class Source:
     def __init__(self, script: Path) -> None:
         self.script = script.resolve()
         self.folder = self.script.parent
+        self._root, _ = package_of(script)
         self._own: dict[str, str | None] = {}
         self._texts: dict[str, dict[tuple[int, str], list[str]]] = {}
         self._outside = {Path(p).resolve() for key, p in sysconfig.get_paths().items() if "lib" in key}
@@ -46,9 +74,9 @@ class Source:
         name: str | None = None
         if filename and not filename.startswith("<"):
             path = Path(filename).resolve()
-            inside = path.is_relative_to(self.folder) and "site-packages" not in path.parts
+            inside = path.is_relative_to(self._root) and "site-packages" not in path.parts
             if inside and not any(path.is_relative_to(folder) for folder in self._outside):
-                name = readable(str(path.relative_to(self.folder)))
+                name = readable(os.path.relpath(path, self.folder))
         self._own[filename] = name
         return name
 

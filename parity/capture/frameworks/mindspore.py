@@ -17,11 +17,13 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Initializer
 from mindspore.experimental.optim.optimizer import Optimizer as ExperimentalOptimizer
 from mindspore.graph.api import _no_grad, _pynative_executor
+from mindspore.nn.learning_rate_schedule import LearningRateSchedule
 from mindspore.train import serialization
 
 from parity.capture.frameworks import mindspore_data as datasets
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.direct import follow_direct
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
 from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
@@ -30,9 +32,12 @@ from parity.model import LoaderEvent
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
+_FLOATS = (mindspore.float32, mindspore.float16, mindspore.float64)
 _LEARNED = ("weight", "bias", "gamma", "beta", "embedding_table", "w")
 """What a frozen parameter may be called; all else without a gradient is a buffer (MindSpore has no such kind)."""
 _OPTIMIZERS = (nn.Optimizer, ExperimentalOptimizer)
+_COMPILED = (*_OPTIMIZERS, LearningRateSchedule)
+"""Cells that MindSpore compiles from their source, also in PyNative mode."""
 
 
 class MindSporeAdapter:
@@ -172,6 +177,8 @@ class MindSporeAdapter:
 
         def wrapped_new(cls: type, *args: Any, **kwargs: Any) -> Any:
             made = new(cls, *args, **kwargs)
+            if not issubclass(cls, _COMPILED) and not hasattr(cls, "bprop"):
+                follow_direct(self, cls, "construct")
             file, line = self.session.source.here()
             arguments, given = bound_arguments(_constructor(cls), args, kwargs, self.is_tensor)
             object.__setattr__(made, "_parity_made", Made(file, line, arguments, given))
@@ -242,7 +249,7 @@ class MindSporeAdapter:
             session = self.session
             if session.adapter is not self or session.in_backward:
                 return backward(fn, grad_op, weights, position, has_aux, *run)
-            session.backward_begins(self._loss)
+            session.backward_begins(self._loss, self._sensitivity(grad_op, run))
             try:
                 out = backward(fn, grad_op, weights, position, has_aux, *run)
             except BaseException:
@@ -260,6 +267,16 @@ class MindSporeAdapter:
         self._replace(composite, "_pynative_func_grad_backward", wrapped_backward)
         self._replace(grad_func, "_pynative_func_grad_backward", wrapped_backward)
         self._replace(grad_func, "_pynative_func_grad_forward", wrapped_plain)
+
+    def _sensitivity(self, grad_op: Any, run: tuple[Any, ...]) -> float:
+        """The loss scale that a training step gives as the gradient of its loss (`sens`); 1 for any other gradient."""
+        if type(grad_op) is not ops.GradOperation or not grad_op.sens_param or self._loss is None or not run:
+            return 1.0
+        sens = run[-1]
+        if self._loss.size != 1 or not self.is_tensor(sens) or sens.size != 1 or self._loss.dtype not in _FLOATS:
+            return 1.0
+        scale = float(sens.asnumpy().reshape(-1)[0])
+        return scale if scale > 1 and np.isfinite(scale) else 1.0
 
     def _wrap_indexing(self) -> None:
         """Basic slicing is not dispatched as an op."""

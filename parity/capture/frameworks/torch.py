@@ -16,8 +16,12 @@ from torch.overrides import TorchFunctionMode
 from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.direct import follow_direct
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
+from parity.capture.frameworks.torch_devices import force_cpu
+from parity.capture.frameworks.torch_distributed import leave_group, wrap_distributed
 from parity.capture.frameworks.torch_eager import closed, wrap_eager
+from parity.capture.frameworks.torch_func import transformed, wrap_transforms
 from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
@@ -56,6 +60,7 @@ class TorchAdapter:
         self.schedules.clear()
         if self.session is not None:
             self.session = session
+            leave_group()
             if session.initials and self._provenance is not None:
                 self._provenance.start()
             return
@@ -68,6 +73,9 @@ class TorchAdapter:
         self._open_functions()
         wrap_declared(self)
         wrap_eager(self)
+        wrap_transforms(self)
+        wrap_distributed(self)
+        force_cpu(self)
         torch.backends.mha.set_fastpath_enabled(False)
 
     def uninstall(self) -> None:
@@ -104,7 +112,7 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
+            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer) or transformed():
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -121,6 +129,7 @@ class TorchAdapter:
 
         def new(cls: type, *args: Any, **kwargs: Any) -> Any:
             made: Any = object.__new__(cls)
+            follow_direct(self, cls, "forward")
             file, line = self.session.source.here()
             constructor = cls.__init__  # type: ignore[misc]
             arguments, given = bound_arguments(constructor, args, kwargs, torch.is_tensor)
@@ -220,7 +229,7 @@ class TorchAdapter:
     def function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function mode calls for every op."""
         session = self.session
-        if not session.following or func in IGNORED:
+        if not session.following or func in IGNORED or transformed():
             return func(*args, **kwargs)
         name = name_of(func)
         if name.startswith("__get") or name.startswith("__set__"):

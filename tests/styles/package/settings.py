@@ -1,0 +1,3 @@
+BATCH = 10
+RATE = 1e-2
+SEED = 40
