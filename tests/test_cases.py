@@ -17,8 +17,10 @@ else:
 EXITS = {"match": 0, "diverged": 1, "inconclusive": 3}
 FULL = frozenset(
     [
-        "finetune_clean", "finetune_conv_bias", "finetune_frozen", "finetune_no_decay", "lm_clean", "lm_untied_head",
-        "reviews_label_smoothing", "reviews_no_set_train", "reviews_warmup_late",
+        "dcgan_clean", "finetune_clean", "finetune_conv_bias", "finetune_frozen", "finetune_no_decay",
+        "functional_clean", "functional_softmax_axis", "graph_batchnorm_momentum", "lm_clean", "lm_untied_head",
+        "mint_leaky_slope", "reviews_label_smoothing", "reviews_no_set_train", "reviews_warmup_late",
+        "accumulation_not_cleared",
     ]
 )  # fmt: skip
 """Cases that are like others in what they exercise."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
 
 from parity.align.nodes import kind_of
 from parity.align.parameters import Mapping, by_root, pair_roots
+from parity.align.passes import parts
 from parity.align.values import Index, Sketch, distance, lay, layout
 from parity.measured import Measured
 from parity.model import (
@@ -104,6 +105,8 @@ class Candidate:
         self.buffers = {e.step: e.values for e in trace.every(BufferEvent)}
         self.targets = self._targets(reference)
         self.containers = self._containers(reference)
+        self._reference = reference
+        self.parts = parts(reference, trace, self._equally_called(reference))
         self._reference_calls = {(c.step, c.path, c.call): c for c in reference.every(CallEvent)}
         self._by_output: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         for calls in self.calls.values():
@@ -112,7 +115,6 @@ class Candidate:
                 if len(call.outputs) == 1 and call.outputs[0].vid not in read:
                     self._by_output[(call.step, call.outputs[0].ref.digest)].append(call)
         self._all_types = {layer.path: layer.type for layer in trace.layers}
-        self._reference = reference
         self._treatments: dict[tuple[bool, int], float | None] = {}
         self._units: dict[int, float] = {}
         for op in trace.every(OpEvent):
@@ -120,6 +122,24 @@ class Candidate:
                 for item in op.outputs:
                     if item.ref.dtype in UNITS:
                         self._units[op.parent] = max(self._units.get(op.parent, 0.0), unit_of(item.ref.dtype))
+
+    def _equally_called(self, reference: Trace) -> set[int]:
+        """The steps in which some layer is called as often as its counterpart."""
+        own, other = (Counter((c.step, c.path) for c in trace.of(CallEvent)) for trace in (reference, self.trace))
+        targets = self.targets
+        return {step for (step, path), n in own.items() if path in targets and other[step, targets[path].paths[0]] == n}
+
+    def counterpart(self, step: int, backward: int) -> int | None:
+        """The candidate's backward pass for one of the reference's; None where only sums of several compare."""
+        part = self.parts.get((step, backward))
+        if part is None:
+            return backward
+        return None if part.merged else part.number
+
+    def loss_of_reference(self, step: int, passes: tuple[int, ...]) -> np.ndarray:
+        """The sum of the losses that the reference's own run had in some passes of a step; float64, no dimensions."""
+        own = [e.ref for e in self._reference.of(LossEvent, step) if e.backward in passes]
+        return np.asarray(sum(float(np.sum(self._reference.array(ref), dtype=np.float64)) for ref in own))
 
     def _targets(self, reference: Trace) -> dict[str, Target]:
         found: dict[str, Target] = {}

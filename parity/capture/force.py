@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.align.candidate import own_scale
 from parity.align.parameters import to_reference
+from parity.align.passes import Part
 from parity.align.values import Index, distance, rms
 from parity.capture.force_layers import LayerForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
@@ -56,22 +57,43 @@ class Forcer(LayerForcing):
             if parameter.grad is None or not parameter.grad.any():
                 self._unanswered.pop(id(parameter), None)
             parameter.grad = None
-        ref = self.candidate.losses.get((self.step, self.backwards))
-        if loss is not None and ref is not None:
-            mine, theirs = self._read(loss), np.asarray(self.candidate.array(ref), np.float64)
-            scale = self.store.scales.get(self.step, 1.0)
-            if self.kind == "float64" and mine.size == theirs.size == 1 and float(mine.reshape(-1)[0]):
-                ratio = float(theirs.reshape(-1)[0] / mine.reshape(-1)[0])
-                factor = _round_factor(ratio)
-                if factor != 1.0 and self.candidate.scales_loss(self.step, factor):
-                    scale = self.store.scales[self.step] = factor
-            if scale != 1.0:
-                theirs = theirs / scale
-                loss.register_hook(lambda gradient, scale=scale: gradient * scale)
-            key: Key = (self.step, "loss", "", self.backwards, "")
-            laid = theirs.reshape(mine.shape) if theirs.size == mine.size else theirs
-            self.measure(key, "loss", mine, laid, candidate="", tag=self._tag(loss))
+        if loss is not None:
+            self._force_loss(loss)
         self.busy = False
+
+    def _part(self) -> Part:
+        """The present backward pass among those that belong together with it."""
+        known = self.candidate.parts.get((self.step, self.backwards))
+        number = self.backwards
+        return known if known is not None else Part((number,), (number,), number, True)
+
+    def _force_loss(self, loss: Any) -> None:
+        part = self._part()
+        refs = [self.candidate.losses.get((self.step, number)) for number in part.candidate]
+        if any(ref is None for ref in refs):
+            return
+        mine = self._read(loss)
+        arrays = [np.asarray(self.candidate.array(ref), np.float64) for ref in refs if ref is not None]
+        theirs = arrays[0] if len(arrays) == 1 else np.asarray(sum(float(a.sum()) for a in arrays))
+        scale = self.store.scales.get(self.step, 1.0)
+        whole = mine if len(part.reference) == 1 else self.candidate.loss_of_reference(self.step, part.reference)
+        if self.kind == "float64" and whole.size == theirs.size == 1 and float(whole.reshape(-1)[0]):
+            ratio = float(theirs.reshape(-1)[0] / whole.reshape(-1)[0])
+            factor = _round_factor(ratio)
+            if factor != 1.0 and self.candidate.scales_loss(self.step, factor):
+                scale = self.store.scales[self.step] = factor
+        if scale != 1.0:
+            theirs = theirs / scale
+            loss.register_hook(lambda gradient, scale=scale: gradient * scale)
+        if len(part.reference) > 1:
+            self._sum_loss = self._sum_loss + float(mine.sum())
+            mine = np.asarray(self._sum_loss)
+        if not part.last:
+            return
+        self._sum_loss = 0.0
+        key: Key = (self.step, "loss", "", part.number, "")
+        laid = theirs.reshape(mine.shape) if theirs.size == mine.size else theirs
+        self.measure(key, "loss", mine, laid, candidate="", tag=self._tag(loss))
 
     def _reach_back(self) -> None:
         """Gives each tensor the longest sum that its gradient takes before the next boundary."""
@@ -111,8 +133,11 @@ class Forcer(LayerForcing):
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
-        refs = self.candidate.backward.get((self.step, self.backwards), {})
-        theirs = to_reference(self.candidate.mapping, self.candidate.arrays(refs), self._shapes())
+        part = self._part()
+        if len(part.reference) > 1 and not self._sum_up(part):
+            self.busy = False
+            return
+        theirs = self._their_gradients(part)
         scale = self.store.scales.get(self.step, 1.0)
         mapped = {name for pair in self.candidate.mapping.pairs for name in (pair.reference, *pair.parts)}
         for held in self.held:
@@ -122,7 +147,7 @@ class Forcer(LayerForcing):
             other = theirs.get(name)
             if parameter.grad is not None and other is not None:
                 mine = self._read(parameter.grad)
-                key: Key = (self.step, "parameter-gradient", name, self.backwards, "")
+                key: Key = (self.step, "parameter-gradient", name, part.number, "")
                 candidate, unit = self._owner(held)
                 record = self.measure(key, "backward", mine, other, candidate=candidate, unit=unit)
                 if record is not None and self.kind == "float64":
@@ -130,15 +155,44 @@ class Forcer(LayerForcing):
                     record.terms = rms(terms) if terms is not None else 0.0
                     record.n = self._rows(held)
                 parameter.grad = self.adapter.make(self._moved(other, 2.0**-24) / scale, parameter.grad)
-            elif parameter.grad is not None and self.kind == "float64" and refs:
+            elif parameter.grad is not None and self.kind == "float64" and theirs:
                 mine = self._read(parameter.grad)
                 if name in mapped and rms(mine) > 0:
-                    self._unanswered[id(parameter)] = (self.step, self.backwards, held, mine)
+                    self._unanswered[id(parameter)] = (self.step, part.number, held, mine)
             before = self._stash.get(id(parameter))
             if before is not None:
                 parameter.grad = before if parameter.grad is None else parameter.grad + before
         self._terms.clear()
         self.busy = False
+
+    def _their_gradients(self, part: Part) -> dict[str, np.ndarray]:
+        """What the candidate's passes made together, by the reference's names."""
+        found: dict[str, np.ndarray] = {}
+        for number in part.candidate:
+            refs = self.candidate.backward.get((self.step, number), {})
+            made = to_reference(self.candidate.mapping, self.candidate.arrays(refs), self._shapes())
+            found.update({name: found[name] + values if name in found else values for name, values in made.items()})
+        return found
+
+    def _sum_up(self, part: Part) -> bool:
+        """Adds this pass's gradients to those before it; the last pass gets the sum, the others leave none."""
+        for held in self.held:
+            parameter = held.tensor
+            if held.trainable and parameter.grad is not None:
+                known = self._sums.get(id(parameter))
+                values = self._read(parameter.grad)
+                self._sums[id(parameter)] = values if known is None else known + values
+        for held in self.held:
+            parameter = held.tensor
+            if not held.trainable:
+                continue
+            if not part.last:
+                parameter.grad = self._stash.get(id(parameter))
+            elif id(parameter) in self._sums:
+                parameter.grad = self.adapter.make(self._sums[id(parameter)], parameter)
+        if part.last:
+            self._sums.clear()
+        return part.last
 
     def _confirm_missing(self, optimizer: Any) -> None:
         """Gradients that the candidate never made count where an optimizer is about to use them."""
@@ -368,6 +422,8 @@ class Forcer(LayerForcing):
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()
+        self._sums.clear()
+        self._sum_loss = 0.0
         self._op = self._drawn = self._optimizers_seen = self._roots_seen = 0
         self._n.clear()
         self._rough.clear()

@@ -15,7 +15,7 @@ from parity.capture.session import Frame
 from parity.capture.store import Key
 from parity.measured import ForcedOp
 from parity.model import CallEvent
-from parity.tolerance import EXP, TANH
+from parity.tolerance import EXP, FACTOR, TANH
 
 
 class LayerForcing(Measuring):
@@ -327,6 +327,9 @@ class LayerForcing(Measuring):
             return TANH if float(np.abs(self._read(inputs[0])).max(initial=0.0)) > 2.5 else 0.0
         if name in ("elu", "celu", "softplus", "logsigmoid", "log_sigmoid"):
             return EXP
+        if name in ("log_softmax", "logsumexp"):  # a logarithm of a sum that is rounded once, whatever comes off it
+            largest = float(np.abs(self._read(inputs[0])).max(initial=0.0))
+            return 2.0**-24 * largest / FACTOR if 8 < largest < np.inf else 0.0
         return EXP * rms(self._read(made[0])) if name == "exp" else 0.0
 
     def _structural(self, name: str, inputs: list[Any], outputs: Any, record: ForcedOp | None) -> Any:

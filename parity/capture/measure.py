@@ -109,6 +109,8 @@ class Measuring(Session):
         self._step_records: list[Measured] = []
         self._uses: Counter[str] = Counter()
         self._terms: dict[str, np.ndarray] = {}
+        self._sums: dict[int, np.ndarray] = {}
+        self._sum_loss = 0.0
         self._stash: dict[int, Any] = {}
         self._unanswered: dict[int, tuple[int, int, Any, np.ndarray]] = {}
         self._undo: list[Any] = []

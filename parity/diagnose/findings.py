@@ -244,6 +244,8 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
     )
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
     stop, other = flow.stopped_reference(_forced_tag(item, flow)), flow.stopped_candidate(record)
+    if stop is not None and other is not None and record.mismatch == "stopped":  # the reference stops another use of it
+        stop, other = None, flow.stopped_candidate(record, skip=flow.stops_reference(_forced_tag(item, flow)))
     if (stop is None) != (other is None):
         return _stopped(finding, record, stop, other)
     finding.kind = "gradient-missing" if record.mismatch == "stopped" else "unexplained"

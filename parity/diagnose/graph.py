@@ -112,19 +112,32 @@ class Flow:
         """The op by which the reference keeps gradients from coming back to a value."""
         return next((op for op in self.ahead(tag) if op.name in _STOPS), None)
 
-    def stopped_candidate(self, record: Measured) -> OpEvent | None:
-        """The op by which the candidate keeps gradients from coming back to a boundary's value."""
-        call = self.calls.get(record.event)
-        known = {item.vid for item in call.outputs} if call is not None else set()
-        later = (op for op in self.ops.values() if call is not None and op.step == record.step and op.id > call.id)
-        for op in sorted(later, key=lambda op: op.id):
-            if known.isdisjoint(op.inputs):
+    def stops_reference(self, tag: int) -> int:
+        """How many ops of the reference keep gradients from coming back to a value."""
+        return sum(op.name in _STOPS for op in self.ahead(tag))
+
+    def stopped_candidate(self, record: Measured, skip: int = 0) -> OpEvent | None:
+        """The op by which the candidate keeps gradients from coming back to a boundary's value.
+
+        Args:
+            record: What was measured at the boundary.
+            skip: So many of such ops, counted over all calls of the layer in this step, have their counterparts.
+        """
+        own = self.calls.get(record.event)
+        if own is None:
+            return None
+        calls = [own] if not skip else [c for c in self.calls.values() if (c.step, c.path) == (own.step, own.path)]
+        known = {item.vid for call in calls for item in call.outputs}
+        first = min(call.id for call in calls)
+        found: list[OpEvent] = []
+        for op in sorted(self.ops.values(), key=lambda op: op.id):
+            if op.step != record.step or op.id <= first or known.isdisjoint(op.inputs):
                 continue
             if op.name.lower() in _STOPS:
-                return op
-            if op.view:
+                found.append(op)
+            elif op.view:
                 known.update(item.vid for item in op.outputs)
-        return None
+        return found[skip] if len(found) > skip else None
 
     def first_reference(self, record: Measured, limit: float) -> ForcedOp | None:
         """The first op of the reference, in the piece before a boundary, whose value the candidate does not have."""

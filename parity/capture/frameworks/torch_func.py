@@ -43,9 +43,8 @@ def _opened(adapter: Any, original: Callable[..., Any], both: bool) -> Callable[
             leaves, tree = tree_flatten([args[n] for n in chosen])
             if not all(torch.is_tensor(leaf) and leaf.is_floating_point() for leaf in leaves):
                 return nested(*args, **kwargs)
-            outside = torch.is_grad_enabled() and any(
-                t.requires_grad for t in tree_flatten([args, kwargs])[0] if torch.is_tensor(t)
-            )
+            everything = [t for t in tree_flatten([args, kwargs])[0] if torch.is_tensor(t)]
+            outside = torch.is_grad_enabled() and any(t.requires_grad for t in everything)
             known = {_place(p): p for o in adapter.session.optimizers for p in adapter.optimizer_parameters(o)}
             by = [known.get(_place(leaf)) for leaf in leaves]
             by = [_fresh(leaf) if own is None else own for leaf, own in zip(leaves, by, strict=True)]
@@ -57,9 +56,12 @@ def _opened(adapter: Any, original: Callable[..., Any], both: bool) -> Callable[
                 loss, aux = output if has_aux else (output, None)
                 found = torch.autograd.grad(loss, by, create_graph=outside, allow_unused=True)
             found = [torch.zeros_like(t) if g is None else g for t, g in zip(by, found, strict=True)]
-            gradients = tree_unflatten(found if outside else [g.detach() for g in found], tree)
+            value = loss
+            if not outside:
+                with torch._C.DisableTorchFunction():
+                    found, value = [g.detach() for g in found], loss.detach()
+            gradients = tree_unflatten(found, tree)
             result = gradients[0] if isinstance(argnums, int) else tuple(gradients)
-            value = loss if outside else loss.detach()
             if both:
                 return result, (value, aux) if has_aux else value
             return (result, aux) if has_aux else result
@@ -76,4 +78,5 @@ def _place(tensor: Any) -> tuple[int, torch.Size]:
 
 def _fresh(leaf: Any) -> Any:
     """The same values as something to differentiate by."""
-    return leaf if leaf.requires_grad else leaf.detach().requires_grad_()
+    with torch._C.DisableTorchFunction():
+        return leaf if leaf.requires_grad else leaf.detach().requires_grad_()
