@@ -47,7 +47,7 @@ def parts(reference: Trace, candidate: Trace, comparable: set[int]) -> dict[tupl
     for step in comparable & mine.keys() & theirs.keys():
         own, other = mine[step], theirs[step]
         same = [len(group) for group in own] == [len(group) for group in other]
-        if same or len(own) != len(other) or not all(own) or not all(other):
+        if same or len(own) != len(other):
             continue
         for group, counterpart in zip(own, other, strict=True):
             for place, number in enumerate(group):
@@ -59,12 +59,14 @@ def parts(reference: Trace, candidate: Trace, comparable: set[int]) -> dict[tupl
 
 
 def _groups(trace: Trace) -> dict[int, list[list[int]]]:
-    """The backward passes of each step, between its optimizer calls."""
+    """The backward passes of each step, between its optimizer calls; several in a row use the same ones."""
     found: dict[int, list[list[int]]] = defaultdict(list)
     waiting: dict[int, set[int]] = defaultdict(set)
     for event in trace.events:
         if isinstance(event, (LossEvent, ParameterGradEvent)):
             waiting[event.step].add(event.backward)
         elif isinstance(event, OptimizerEvent):
-            found[event.step].append(sorted(waiting.pop(event.step, ())))
+            passes = sorted(waiting.pop(event.step, ()))
+            if passes:
+                found[event.step].append(passes)
     return found

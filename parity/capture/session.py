@@ -341,7 +341,7 @@ class Session:
                 self.roots += [r for r in map(adapter.unwrap, parts) if not any(r is known for known in self.roots)]
             if not self.roots:
                 self.roots = [adapter.unwrap(called)]
-        prefixes = [""] if len(self.roots) == 1 else [self._variable(root) for root in self.roots]
+        prefixes = [""] if len(self.roots) == 1 else self._root_names()
         seen: set[int] = set()
         for prefix, root in zip(prefixes, self.roots, strict=True):
             for path, layer in adapter.named_layers(root):
@@ -361,6 +361,15 @@ class Session:
         self._name_parameters()
         self._on_model()
         self._name_parameters()
+
+    def _root_names(self) -> list[str]:
+        """What the script calls each of several models: the variable, or the attribute of one; no name twice."""
+        names: list[str] = []
+        for root in self.roots:
+            name = self.source.called(root) or self.source.attribute(root) or type(root).__name__
+            taken = sum(other.partition("#")[0] == name for other in names)
+            names.append(f"{name}#{taken + 1}" if taken else name)
+        return names
 
     def _keep_forever(self, layer: Any) -> None:
         """Layers are told apart by `id`, which must not be given to another object."""

@@ -136,6 +136,31 @@ class Source:
                 return name
         return None
 
+    def attribute(self, value: Any) -> str | None:
+        """The attribute under which an object hangs in a variable of the script's."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if self.own(frame.f_code.co_filename) is not None:
+                for scope in (frame.f_locals, frame.f_globals):
+                    for holder in list(scope.values()):
+                        name = _inside(holder, value)
+                        if name is not None:
+                            return name
+            frame = frame.f_back
+        return None
+
+
+def _inside(holder: Any, value: Any) -> str | None:
+    """The name of an object among another one's attributes and layers."""
+    own = getattr(holder, "__dict__", None)
+    if not isinstance(own, dict):
+        return None
+    for part in (own, own.get("_modules"), own.get("_cells")):
+        for name, held in list(part.items()) if isinstance(part, dict) else ():
+            if held is value:
+                return str(name)
+    return None
+
 
 def _calls_of(path: Path) -> dict[tuple[int, str], list[str]]:
     """Every call in a file by its first line and the bare name of what is called."""

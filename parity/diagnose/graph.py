@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from parity.align.values import rms, tame
@@ -47,6 +47,7 @@ class Flow:
                 self.consumers[tag].append(op)
         self.boundary = {r.forced: r for r in forced.measured if r.forced >= 0}
         self.before = {r.tag: r for r in forced.measured if r.forced >= 0}
+        self._losses = {r.tag for r in forced.measured if r.kind == "loss"}
         self.calls: dict[int, CallEvent] = {}
         self.ops: dict[int, OpEvent] = {}
         self._made: dict[tuple[int, int], OpEvent] = {}
@@ -110,11 +111,32 @@ class Flow:
 
     def stopped_reference(self, tag: int) -> ForcedOp | None:
         """The op by which the reference keeps gradients from coming back to a value."""
-        return next((op for op in self.ahead(tag) if op.name in _STOPS), None)
+        return next(self._stops(tag), None)
 
     def stops_reference(self, tag: int) -> int:
         """How many ops of the reference keep gradients from coming back to a value."""
-        return sum(op.name in _STOPS for op in self.ahead(tag))
+        return sum(1 for _ in self._stops(tag))
+
+    def _stops(self, tag: int) -> Iterator[ForcedOp]:
+        """Ops ahead of a value that stop gradients on the way to a loss; what is only printed has no part in it."""
+        return (op for op in self.ahead(tag) if op.name in _STOPS and self._reaches_loss(op))
+
+    def _reaches_loss(self, op: ForcedOp) -> bool:
+        """Whether a loss depends on what an op of the reference made."""
+        seen: set[int] = set()
+        todo = list(op.outputs)
+        while todo:
+            current = todo.pop()
+            if current in self._losses:
+                return True
+            if current in seen:
+                continue
+            seen.add(current)
+            record = self.before.get(current)
+            if record is not None:
+                todo.append(record.forced)
+            todo += [tag for consumer in self.consumers.get(current, ()) for tag in consumer.outputs]
+        return False
 
     def stopped_candidate(self, record: Measured, skip: int = 0) -> OpEvent | None:
         """The op by which the candidate keeps gradients from coming back to a boundary's value.

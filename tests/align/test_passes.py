@@ -35,6 +35,10 @@ def test_two_losses_of_the_reference_are_one_of_the_candidate() -> None:
     assert [part.merged for part in found.values()] == [True, True, False]
 
 
+def test_several_optimizers_use_the_same_passes() -> None:
+    assert [part.merged for part in parts(trace(2, 0), trace(1, 0), {0}).values()] == [True, True]
+
+
 def test_one_loss_of_the_reference_is_two_of_the_candidate() -> None:
     assert parts(trace(1), trace(2), {0}) == {(0, 0): Part((0,), (0, 1), 1, True)}
 

@@ -52,6 +52,7 @@ class MindSporeAdapter:
         self._tags: dict[tuple[int, tuple[int, ...], str], tuple[int, int, Any]] = {}
         self._mode: _Mode | None = None
         self._loss: Any = None
+        self._depth = 0
         self._seed = mindspore.set_seed
         self.schedules: list[Any] = []
         self._fills: Fills | None = None
@@ -239,15 +240,20 @@ class MindSporeAdapter:
 
         @functools.wraps(forward)
         def wrapped_forward(fn: Any, sens_param: Any, *args: Any, **kwargs: Any) -> Any:
-            args, kwargs = self.session.step_arguments(args, kwargs, 1 if sens_param else 0)
-            run_args, out = forward(fn, sens_param, *args, **kwargs)
+            if not self._depth:
+                args, kwargs = self.session.step_arguments(args, kwargs, 1 if sens_param else 0)
+            self._depth += 1
+            try:
+                run_args, out = forward(fn, sens_param, *args, **kwargs)
+            finally:
+                self._depth -= 1
             self._loss = next((t for _, t in tensors_in(out, self.is_tensor)), None)
             return run_args, out
 
         @functools.wraps(backward)
         def wrapped_backward(fn: Any, grad_op: Any, weights: Any, position: Any, has_aux: Any, *run: Any) -> Any:
             session = self.session
-            if session.adapter is not self or session.in_backward:
+            if session.adapter is not self or session.in_backward or self._depth:
                 return backward(fn, grad_op, weights, position, has_aux, *run)
             session.backward_begins(self._loss, self._sensitivity(grad_op, run))
             try:
@@ -413,6 +419,7 @@ class MindSporeAdapter:
         return (
             isinstance(layer, _WRAPPERS)
             or type(layer).__module__.startswith("mindspore.nn.wrap.")
+            or (type(layer).__module__ == "mindspore.train.amp" and list(layer._cells) == ["_backbone"])
             or self._trains(layer)
         )
 

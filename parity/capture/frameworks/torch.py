@@ -342,7 +342,7 @@ class TorchAdapter:
     def on_gradient(self, tensor: Any, callback: Callable[[Any], None]) -> None:
         if tensor.requires_grad:
             with torch._C.DisableTorchFunction():
-                tensor.register_hook(callback)
+                tensor.register_hook(lambda gradient: None if torch.is_grad_enabled() else callback(gradient))
 
     def key(self, tensor: Any) -> int:
         return id(tensor)

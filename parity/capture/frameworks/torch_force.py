@@ -22,7 +22,7 @@ class _Boundary(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        if ctx.arrived is not None:
+        if ctx.arrived is not None and not torch.is_grad_enabled():  # one that is differentiated again is left alone
             with torch._C.DisableTorchFunction():
                 gradient = ctx.arrived(gradient)
         return gradient, None, None
