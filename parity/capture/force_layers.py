@@ -329,7 +329,7 @@ class LayerForcing(Measuring):
             return EXP
         if name in ("log_softmax", "logsumexp"):  # a logarithm of a sum that is rounded once, whatever comes off it
             largest = float(np.abs(self._read(inputs[0])).max(initial=0.0))
-            return 2.0**-24 * largest / FACTOR if 8 < largest < np.inf else 0.0
+            return EXP + (2.0**-24 * largest / FACTOR if largest < np.inf else 0.0)
         return EXP * rms(self._read(made[0])) if name == "exp" else 0.0
 
     def _structural(self, name: str, inputs: list[Any], outputs: Any, record: ForcedOp | None) -> Any:
