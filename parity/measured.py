@@ -99,6 +99,7 @@ class Forced(msgspec.Struct):
         paired: Reference layers that were boundaries, and the candidate's layer there.
         scale: By step, the factor by which the candidate scales its loss on purpose.
         curves: Losses of the reference's runs with moved weights, each up to where it saturates.
+        losses: The values that its backward passes started from.
     """
 
     measured: list[Measured] = []
@@ -112,6 +113,7 @@ class Forced(msgspec.Struct):
     timings: dict[str, float] = {}
     scale: dict[str, float] = {}
     curves: list[list[float]] = []
+    losses: list[int] = []
 
 
 def write_forced(folder: Path, forced: Forced) -> None:

@@ -73,6 +73,8 @@ class Forcer(LayerForcing):
         if any(ref is None for ref in refs):
             return
         mine = self._read(loss)
+        if self.kind == "float64":
+            self.loss_tags.append(self._tag(loss))
         arrays = [np.asarray(self.candidate.array(ref), np.float64) for ref in refs if ref is not None]
         theirs = arrays[0] if len(arrays) == 1 else np.asarray(sum(float(a.sum()) for a in arrays))
         scale = self.store.scales.get(self.step, 1.0)

@@ -79,6 +79,7 @@ def run_forced(job: Job, frameworks: Any) -> int:
             )
         if kind == "float64":
             forced.ops = session.ops
+            forced.losses = session.loss_tags
             forced.candidate_best = session.candidate_best
             forced.candidate_moved = session.candidate_moved
             forced.paired = session.paired

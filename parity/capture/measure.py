@@ -111,6 +111,7 @@ class Measuring(Session):
         self._terms: dict[str, np.ndarray] = {}
         self._sums: dict[int, np.ndarray] = {}
         self._sum_loss = 0.0
+        self.loss_tags: list[int] = []
         self._stash: dict[int, Any] = {}
         self._unanswered: dict[int, tuple[int, int, Any, np.ndarray]] = {}
         self._undo: list[Any] = []

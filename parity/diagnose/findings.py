@@ -247,6 +247,9 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
     if stop is not None and other is not None and record.mismatch == "stopped":  # the reference stops another use of it
         stop, other = None, flow.stopped_candidate(record, skip=flow.stops_reference(_forced_tag(item, flow)))
     if (stop is None) != (other is None):
+        made = flow.unstopped(stop) if stop is not None else None
+        if made is not None and (finding.candidate is None or finding.candidate.line is None):
+            finding.candidate = Place(made.path, made.file, made.line)
         return _stopped(finding, record, stop, other)
     finding.kind = "gradient-missing" if record.mismatch == "stopped" else "unexplained"
     factor = f"; it is about {record.factor:.6g} times the reference's" if record.factor is not None else ""

@@ -47,7 +47,7 @@ class Flow:
                 self.consumers[tag].append(op)
         self.boundary = {r.forced: r for r in forced.measured if r.forced >= 0}
         self.before = {r.tag: r for r in forced.measured if r.forced >= 0}
-        self._losses = {r.tag for r in forced.measured if r.kind == "loss"}
+        self._losses = set(forced.losses)
         self.calls: dict[int, CallEvent] = {}
         self.ops: dict[int, OpEvent] = {}
         self._made: dict[tuple[int, int], OpEvent] = {}
@@ -112,6 +112,11 @@ class Flow:
     def stopped_reference(self, tag: int) -> ForcedOp | None:
         """The op by which the reference keeps gradients from coming back to a value."""
         return next(self._stops(tag), None)
+
+    def unstopped(self, stop: ForcedOp) -> OpEvent | None:
+        """The op of the candidate that makes what an op of the reference takes and stops."""
+        makers = [self.producer.get(tag) for tag in stop.inputs[:1]]
+        return next((self.ops.get(maker.match) for maker in makers if maker is not None), None)
 
     def stops_reference(self, tag: int) -> int:
         """How many ops of the reference keep gradients from coming back to a value."""

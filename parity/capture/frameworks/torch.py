@@ -112,7 +112,7 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer) or transformed():
+            if transformed() or not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -129,7 +129,7 @@ class TorchAdapter:
 
         def new(cls: type, *args: Any, **kwargs: Any) -> Any:
             made: Any = object.__new__(cls)
-            follow_direct(self, cls, "forward")
+            follow_direct(self, cls, "forward", transformed)
             file, line = self.session.source.here()
             constructor = cls.__init__  # type: ignore[misc]
             arguments, given = bound_arguments(constructor, args, kwargs, torch.is_tensor)
