@@ -80,7 +80,7 @@ class Recorder(Session):
 
     def store(self, tensor: Any) -> TensorRef:
         """Stores a tensor's present values."""
-        return self.writer.put(*self.adapter.read(tensor))
+        return self.writer.put(*self.adapter.view(tensor))
 
     def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
         """A tensor's place, identity and content; one without identity came from outside and is a source."""

@@ -351,6 +351,10 @@ class MindSporeAdapter:
         return isinstance(value, Parameter)
 
     def read(self, tensor: Any) -> tuple[np.ndarray, str]:
+        values, dtype = self.view(tensor)
+        return np.array(values, order="C", copy=True), dtype
+
+    def view(self, tensor: Any) -> tuple[np.ndarray, str]:
         if isinstance(tensor, Parameter) and tensor.has_init:
             tensor.init_data()
         if not isinstance(tensor, Tensor):
@@ -358,7 +362,7 @@ class MindSporeAdapter:
         if tensor.dtype == mindspore.bfloat16:
             bits = tensor.astype(mindspore.float32).asnumpy().view(np.uint32) >> 16
             return bits.astype(np.uint16), "bfloat16"
-        values = np.array(tensor.asnumpy(), order="C", copy=True)
+        values = tensor.asnumpy()
         return values, values.dtype.name
 
     def make(self, values: np.ndarray, like: Any) -> Any:

@@ -259,15 +259,19 @@ class TorchAdapter:
         return isinstance(value, torch.nn.Parameter)
 
     def read(self, tensor: Any) -> tuple[np.ndarray, str]:
+        values, dtype = self.view(tensor)
+        return np.array(values, order="C", copy=True), dtype
+
+    def view(self, tensor: Any) -> tuple[np.ndarray, str]:
         with torch._C.DisableTorchFunction(), torch.no_grad():
             tensor = tensor.detach()
             if tensor.is_sparse:
                 tensor = tensor.to_dense()
             if tensor.dtype is torch.bfloat16:
-                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16).copy(), "bfloat16"
+                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16), "bfloat16"
             if tensor.is_conj() or tensor.is_neg():
                 tensor = tensor.resolve_conj().resolve_neg()
-            values = np.array(tensor.cpu().numpy(), order="C", copy=True)
+            values = tensor.cpu().numpy()
         return values, values.dtype.name
 
     def make(self, values: np.ndarray, like: Any) -> Any:
