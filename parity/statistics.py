@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from parity.model import TensorEvent, TensorRef
 
-_BLOCK = 65536
+_BLOCK = 2**17
 """Elements that are looked at together: all passes but the first find them in the processor's cache."""
 
 _ROW = 512
@@ -36,14 +38,14 @@ def statistics(ref: TensorRef, array: np.ndarray) -> TensorEvent:
     with np.errstate(all="ignore"):
         low, high, mean, square = _moments(flat, ref.dtype)
         nonfinite = 0
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high)):
             wide = _wide(flat, ref.dtype)
             finite = wide[np.isfinite(wide)]
             nonfinite = int(wide.size - finite.size)
             if finite.size == 0:
                 return TensorEvent(ref, nonfinite=nonfinite)
             low, high, mean, square = _moments(finite, finite.dtype.name)
-        rms = float(np.sqrt(square)) if high - low < 1e18 else None
+    rms = math.sqrt(square) if high - low < 1e18 else None
     return TensorEvent(ref, low, high, mean, rms, nonfinite)
 
 
@@ -61,7 +63,10 @@ def _moments(flat: np.ndarray, dtype: str) -> tuple[float, float, float, float]:
         lows.append(block.min())
         highs.append(block.max())
         whole = block.size - block.size % _ROW
-        rows = block[:whole].reshape(-1, _ROW) @ _ONES[block.dtype]
-        total += float(rows.sum(dtype=np.float64)) + float(block[whole:].sum(dtype=np.float64))
+        if whole:
+            total += float((block[:whole].reshape(-1, _ROW) @ _ONES[block.dtype]).sum(dtype=np.float64))
+        if whole < block.size:
+            total += float(block[whole:].sum(dtype=np.float64))
         square += float(np.dot(block, block))
-    return float(np.min(lows)), float(np.max(highs)), total / flat.size, square / flat.size
+    low, high = (lows[0], highs[0]) if len(lows) == 1 else (np.min(lows), np.max(highs))
+    return float(low), float(high), total / flat.size, square / flat.size

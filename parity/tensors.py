@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import re
@@ -39,6 +40,12 @@ _HEADER = 2**16
 
 _BUFFER = 2**17
 """Small tensors are gathered to so many bytes before they are written."""
+
+
+@functools.cache
+def dtype_name(dtype: np.dtype) -> str:
+    """An element type's name; NumPy makes it up anew each time."""
+    return dtype.name
 
 
 class TensorFiles:

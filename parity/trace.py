@@ -23,7 +23,7 @@ from parity.errors import OutOfSpace, TraceError
 from parity.model import EVALUATION, SCHEMA, Event, Layers, LossEvent, Meta, TensorEvent, TensorRef
 from parity.space import FULL, disk_full, over_limit
 from parity.statistics import statistics, widen
-from parity.tensors import DTYPES, TensorFiles, read_header
+from parity.tensors import DTYPES, TensorFiles, dtype_name, read_header
 
 _MAX_RECORD = 256 * 2**20
 """Bytes of `meta.json`, of `layers.json` or of one event that are still read: those of real traces are far smaller."""
@@ -75,7 +75,7 @@ class TraceWriter:
             dtype: The framework's element type; the array's own where it is not given.
         """
         self._check()
-        dtype = dtype or array.dtype.name
+        dtype = dtype or dtype_name(array.dtype)
         if dtype not in DTYPES:
             array, dtype = array.astype(np.float64), "float64"
         shape = tuple(array.shape)
@@ -105,8 +105,10 @@ class TraceWriter:
         self._check()
         line = self._encoder.encode(event) + b"\n"
         self.written += len(line)
-        with self._on_disk():
+        try:
             self._events.write(line)
+        except OSError as error:
+            raise self._failing(error) from None
 
     def flush(self) -> None:
         """Brings what was written so far to where it is found after the process was killed."""
@@ -139,15 +141,19 @@ class TraceWriter:
         if self.failed is not None:
             raise self.failed
 
+    def _failing(self, error: OSError) -> Exception:
+        """What a failed write is raised as: nothing more is written to a full disk."""
+        if error.errno not in FULL:
+            return error
+        self.failed = disk_full(self.partial, error)
+        return self.failed
+
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno not in FULL:
-                raise
-            self.failed = disk_full(self.partial, error)
-            raise self.failed from None
+            raise self._failing(error) from None
 
     def finish(self) -> None:
         """Completes the trace under its final name, replacing an older trace."""

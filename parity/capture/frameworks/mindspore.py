@@ -27,6 +27,7 @@ from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
+from parity.tensors import dtype_name
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
@@ -363,7 +364,7 @@ class MindSporeAdapter:
             bits = tensor.astype(mindspore.float32).asnumpy().view(np.uint32) >> 16
             return bits.astype(np.uint16), "bfloat16"
         values = tensor.asnumpy()
-        return values, values.dtype.name
+        return values, dtype_name(values.dtype)
 
     def make(self, values: np.ndarray, like: Any) -> Any:
         return Tensor(np.ascontiguousarray(values), like.dtype)

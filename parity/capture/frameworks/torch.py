@@ -29,6 +29,7 @@ from parity.capture.frameworks.torch_ops import (
 )  # fmt: skip
 from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
+from parity.tensors import dtype_name
 
 
 class TorchAdapter:
@@ -263,7 +264,7 @@ class TorchAdapter:
         return np.array(values, order="C", copy=True), dtype
 
     def view(self, tensor: Any) -> tuple[np.ndarray, str]:
-        with torch._C.DisableTorchFunction(), torch.no_grad():
+        with torch._C.DisableTorchFunction():
             tensor = tensor.detach()
             if tensor.is_sparse:
                 tensor = tensor.to_dense()
@@ -272,7 +273,7 @@ class TorchAdapter:
             if tensor.is_conj() or tensor.is_neg():
                 tensor = tensor.resolve_conj().resolve_neg()
             values = tensor.cpu().numpy()
-        return values, values.dtype.name
+        return values, dtype_name(values.dtype)
 
     def make(self, values: np.ndarray, like: Any) -> Any:
         return torch.from_numpy(np.array(values)).to(dtype=like.dtype, device=like.device)
