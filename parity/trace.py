@@ -7,9 +7,11 @@ header. A trace is written to `NAME.trace.partial` and renamed when it is comple
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -289,14 +291,29 @@ class Trace:
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written: of one step, or of all of training."""
-        found = [e for e in self.events if isinstance(e, kind)]
         if step is None:
-            return [e for e in found if getattr(e, "step", 0) != EVALUATION]
-        return [e for e in found if e.step == step]
+            return [e for e in self._kinds.get(kind, ()) if getattr(e, "step", 0) != EVALUATION]
+        return list(self._steps.get((kind, step), ()))
 
     def every(self, kind: type[Any]) -> list[Any]:
         """The same of training and of evaluation mode."""
-        return [e for e in self.events if isinstance(e, kind)]
+        return list(self._kinds.get(kind, ()))
+
+    @functools.cached_property
+    def _kinds(self) -> dict[type[Any], list[Any]]:
+        """The records by their kind."""
+        found: dict[type[Any], list[Any]] = defaultdict(list)
+        for event in self.events:
+            found[type(event)].append(event)
+        return dict(found)
+
+    @functools.cached_property
+    def _steps(self) -> dict[tuple[type[Any], int | None], list[Any]]:
+        """The records by their kind and step."""
+        found: dict[tuple[type[Any], int | None], list[Any]] = defaultdict(list)
+        for event in self.events:
+            found[type(event), getattr(event, "step", None)].append(event)
+        return dict(found)
 
 
 def loss_curve(trace: Trace) -> list[float]:
