@@ -164,7 +164,8 @@ class Synchroniser(Recorder):
         self.busy = True
         done = {pair.candidate for pair in mapping.pairs}
         for held, info in zip(self.held, self.parameters, strict=True):
-            info.ref = self.store(held.tensor)
+            with self.writer.needed():
+                info.ref = self.store(held.tensor)
             if info.name not in done and not info.name.endswith("num_batches_tracked"):
                 self.unmapped.append(info.name)
         self.busy = False
