@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import json
+import mmap
 import os
 import re
 import shutil
@@ -38,8 +40,15 @@ _MAX_HEADER = 100 * 2**20
 _HEADER = 2**16
 """Bytes before the first tensor of a file; its header is filled up with blanks to them, as the format allows."""
 
-_BUFFER = 2**17
-"""Small tensors are gathered to so many bytes before they are written."""
+_STAGE = 2**21
+"""Bytes that are gathered before they are written."""
+
+CACHED = 256 * 2**20
+"""Bytes of a trace from which on it is written past the page cache: its pages cost several times the CPU time of the
+copy, more where a virtual machine has to find them, and what they push out is missed."""
+
+_BLOCK = 4096
+"""What goes past the page cache is a multiple of so many bytes, in memory and in the file."""
 
 
 @functools.cache
@@ -49,7 +58,7 @@ def dtype_name(dtype: np.dtype) -> str:
 
 
 class TensorFiles:
-    """Writes tensors to files of a folder, large ones straight from the memory where they lie.
+    """Writes tensors to files of a folder.
 
     A file gets its header, and its name, when it is closed: one that was not is not there for readers.
 
@@ -62,15 +71,18 @@ class TensorFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._unnamed = folder / "unfinished"
+        self._stage = np.frombuffer(mmap.mmap(-1, _STAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
         self._count = 0
+        self._total = 0
         self._begin()
 
     def _begin(self) -> None:
         self._file = -1
+        self._past_cache = False
         self._entries: list[bytes] = []
         self._length = 0
         self._written = 0
-        self._gathered = bytearray()
+        self._staged = 0
         self._room = 0
 
     def add(self, ref: TensorRef, array: np.ndarray) -> None:
@@ -81,21 +93,23 @@ class TensorFiles:
             array: Its values, which may change when this has returned.
         """
         data = bytes_of(array)
+        start = self._written + self._staged
         with self._removing():
             if data.size > self._room:
                 self._room = shutil.disk_usage(self._folder).free - RESERVE
                 if data.size > self._room:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._room -= data.size
-            start = self._written + len(self._gathered)
-            if data.size < _BUFFER // 2:
-                self._gathered += data.data
-            if data.size >= _BUFFER // 2 or len(self._gathered) > _BUFFER:
-                self._send(self._gathered)
-                self._gathered = bytearray()
-            if data.size >= _BUFFER // 2:
-                self._send(data.data)
+            done = 0
+            while done < data.size:
+                count = min(_STAGE - self._staged, data.size - done)
+                self._stage[self._staged : self._staged + count] = data[done : done + count]
+                self._staged, done = self._staged + count, done + count
+                if self._staged == _STAGE:
+                    self._write(self._stage.data, _HEADER + self._written)
+                    self._written, self._staged = self._written + _STAGE, 0
         end = start + data.size
+        self._total += data.size
         value = {"dtype": DTYPES[ref.dtype], "shape": list(ref.shape), "data_offsets": [start, end]}
         entry = f'"{ref.digest}":{json.dumps(value)}'.encode()
         self._entries.append(entry)
@@ -109,29 +123,53 @@ class TensorFiles:
             return
         text = b"{" + b",".join(self._entries) + b"}"
         with self._removing():
+            rest = self._stage[: self._staged]
             if self._written:
-                self._send(self._gathered)
+                whole = rest.size - rest.size % _BLOCK
+                self._write(rest[:whole].data, _HEADER + self._written)
+                self._through_cache()
+                self._write(rest[whole:].data, _HEADER + self._written + whole)
                 self._write(_header(text, _HEADER), 0)
             else:
-                self._write(_header(text, 8 + len(text)) + self._gathered, 0)
+                self._through_cache()
+                self._write(_header(text, 8 + len(text)) + rest.tobytes(), 0)
             os.close(self._file)
             os.replace(self._unnamed, self._folder / f"{self._count:05}.safetensors")
         self._count += 1
         self._begin()
 
-    def _send(self, data: Any) -> None:
-        """Writes behind what is written; where that is interrupted, the next one goes to the same place."""
-        self._write(data, _HEADER + self._written)
-        self._written += len(data)
-
     def _write(self, data: Any, offset: int) -> None:
         """Writes at a place: without a buffer that a forked process would write too, and without a position."""
-        if self._file < 0:
-            self._file = os.open(self._unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._open()
         left = memoryview(data)
         while left:
-            count = os.pwrite(self._file, left, offset)
+            try:
+                count = os.pwrite(self._file, left, offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not self._past_cache:
+                    raise
+                self._through_cache()  # the file system can do nothing else
+                continue
             left, offset = left[count:], offset + count
+
+    def _open(self) -> None:
+        if self._file >= 0:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        past = getattr(os, "O_DIRECT", 0) if self._total > CACHED else 0
+        try:
+            self._file, self._past_cache = os.open(self._unnamed, flags | past, 0o666), past > 0
+        except OSError as error:
+            if error.errno != errno.EINVAL or not past:
+                raise
+            self._file = os.open(self._unnamed, flags, 0o666)
+
+    def _through_cache(self) -> None:
+        """What is written from now on need not be whole blocks."""
+        self._open()
+        if self._past_cache:
+            fcntl.fcntl(self._file, fcntl.F_SETFL, fcntl.fcntl(self._file, fcntl.F_GETFL) & ~os.O_DIRECT)
+            self._past_cache = False
 
     @contextmanager
     def _removing(self) -> Iterator[None]:

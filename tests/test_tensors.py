@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,7 +143,7 @@ class TestFiles:
         return len(names)
 
     def test_small_and_large_ones(self, tmp_path: Path) -> None:
-        arrays = [normal(size) for size in (3, 100_000, 5, 20_000, 20_001, 1, 300_000, 0, 7)]
+        arrays = [normal(size) for size in (3, 100_000, 5, 20_000, 20_001, 1, 600_000, 0, 7)]
         assert self.check(tmp_path, self.write(tmp_path, arrays), arrays) == 1
 
     def test_small_ones_take_no_more_than_they_need(self, tmp_path: Path) -> None:
@@ -149,12 +152,12 @@ class TestFiles:
         assert (tmp_path / "00000.safetensors").stat().st_size < 1000
 
     def test_the_header_is_what_the_format_says(self, tmp_path: Path) -> None:
-        (ref,) = self.write(tmp_path, [normal(2, 50_000)])
+        (ref,) = self.write(tmp_path, [normal(2, 500_000)])
         data = (tmp_path / "00000.safetensors").read_bytes()
         (length,) = struct.unpack("<Q", data[:8])
-        entry = {"dtype": "F32", "shape": [2, 50_000], "data_offsets": [0, 400_000]}
+        entry = {"dtype": "F32", "shape": [2, 500_000], "data_offsets": [0, 4_000_000]}
         assert json.loads(data[8 : 8 + length]) == {ref.digest: entry}
-        assert data[8:9] == b"{" and len(data) == 8 + length + 400_000
+        assert data[8:9] == b"{" and len(data) == 8 + length + 4_000_000
 
     def test_a_header_that_is_full_begins_another_file(self, tmp_path: Path) -> None:
         arrays = [np.full(1 + number % 3, number) for number in range(1500)]
@@ -165,8 +168,33 @@ class TestFiles:
         arrays = [normal(100_000 + number) for number in range(5)]
         assert self.check(tmp_path, self.write(tmp_path, arrays), arrays) == 2
 
+    @pytest.mark.parametrize("refused", ["", "open", "pwrite"])
+    def test_past_the_page_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+        """Where the file system refuses that, the file is written as any other."""
+        monkeypatch.setattr(tensors, "CACHED", -1)
+        real, direct = os.pwrite, []
+
+        def pwrite(file: int, data: Any, offset: int) -> int:
+            direct.append(bool(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT))
+            if direct[-1] and refused == "pwrite":
+                raise OSError(errno.EINVAL, "refused")
+            return real(file, data, offset)
+
+        def opened(path: Any, flags: int, mode: int, real: Any = os.open) -> Any:
+            if flags & os.O_DIRECT and refused == "open":
+                raise OSError(errno.EINVAL, "refused")
+            return real(path, flags, mode)
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        monkeypatch.setattr(os, "open", opened)
+        arrays = [normal(size) for size in (3, 700_000, 5, 20_000, 600_001, 1)]
+        refs = self.write(tmp_path, arrays)
+        assert direct == {"": [True, True, True, False, False], "open": [False] * 5}.get(refused, [True, *[False] * 5])
+        monkeypatch.undo()
+        assert self.check(tmp_path, refs, arrays) == 1
+
     def test_a_file_without_its_header_is_not_there(self, tmp_path: Path) -> None:
-        TensorFiles(tmp_path).add(TensorRef("0" * 32, "float32", (100_000,)), normal(100_000))
+        TensorFiles(tmp_path).add(TensorRef("0" * 32, "float32", (10**6,)), normal(10**6))
         assert not list(tmp_path.glob("*.safetensors"))
 
     @pytest.mark.parametrize("size", [10, 100_000])
@@ -174,7 +202,8 @@ class TestFiles:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
     ) -> None:
         files = TensorFiles(tmp_path)
-        files.add(TensorRef("0" * 32, "float32", (100_000,)), normal(100_000))
+        files.add(TensorRef("0" * 32, "float32", (10**6,)), normal(10**6))
+        assert [path.name for path in tmp_path.iterdir()] == ["unfinished"]
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=tensors.RESERVE))
             files._room = 0
