@@ -80,7 +80,7 @@ class Recorder(Session):
 
     def store(self, tensor: Any) -> TensorRef:
         """Stores a tensor's present values."""
-        return self.writer.put(*self.adapter.read(tensor))
+        return self.writer.put(*self.adapter.view(tensor))
 
     def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
         """A tensor's place, identity and content; one without identity came from outside and is a source."""
@@ -88,10 +88,10 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            with self.writer.needed() if origin is not None else nullcontext():
+            given = origin is not None and parameter is None  # the other run has its own parameters
+            with self.writer.needed() if given else nullcontext():
                 ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
-            self._keep.append(tensor)
             self._refs[tag] = ref
             if origin is not None:
                 label = f"parameter:{parameter}" if parameter else origin
@@ -105,7 +105,6 @@ class Recorder(Session):
         """The same for a tensor that an op has just made."""
         tag = next(self._tags)
         self.adapter.set_tag(tensor, tag)
-        self._keep.append(tensor)
         self._refs[tag] = self.store(tensor)
         return Item(name, tag, self._refs[tag])
 
