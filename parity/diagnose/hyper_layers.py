@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.pairing import LayerPair, kind_of_layer, layer_pairs, losses
-from parity.diagnose.provenance import origin, rewritten, tidy
+from parity.diagnose.provenance import configurations, origin, rewritten, tidy
 from parity.diagnose.settings import paired_parameters
 from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
@@ -129,8 +129,8 @@ def _compared(
     for item in counterparts.compare(r.type, c.type, r.arguments, c.arguments, shape):
         name, other = item.parameter.reference, item.parameter.candidate
         kind = kind_of((name, other), r.type)
-        mine = _part(r, name, item.reference, context.reference.meta.framework)
-        theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
+        mine = _part(r, name, item.reference, context.reference)
+        theirs = _part(c, _chosen(c, other), item.candidate, context.candidate)
         values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
         if _chosen(c, other) == "keep_prob":
             values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
@@ -168,11 +168,11 @@ def _chosen(layer: LayerInfo, name: str | None) -> str | None:
     return name
 
 
-def _part(layer: LayerInfo, name: str | None, value: Any, framework: str) -> str:
+def _part(layer: LayerInfo, name: str | None, value: Any, trace: Trace) -> str:
     if name is None or value is ABSENT:
         return "no such argument"
     held = layer.arguments.get(name, value)
-    return f"{name}={tidy(held)!r} ({origin(layer, name, framework)})"
+    return f"{name}={tidy(held)!r} ({origin(layer, name, trace.meta.framework, configurations(trace))})"
 
 
 def _at(layer: LayerInfo) -> str:
