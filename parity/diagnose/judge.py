@@ -18,6 +18,7 @@ from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.stage import Context, Result, chosen
 from parity.diagnose.training import judge as judge_training
+from parity.diagnose.wiring import explain_order
 from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.errors import TraceError
 from parity.measured import Forced, read_forced
@@ -65,7 +66,10 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     carriers = [f for r in results.values() for f in r.findings if f.stage == "data" or f.kind == "batch-size"]
     spoiled = data.echoes(carriers, findings)
     findings, folded = joined(list(results.values()), [f for f in findings if f not in spoiled], behind)
-    folded += spoiled
+    findings, reordered = explain_order(
+        findings, reference, candidate, "structure" if "structure" in wanted else "forward"
+    )
+    folded += spoiled + reordered
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
     trained, curve = judge_training(context, faults) if "training" in wanted and not brief else ([], None)
