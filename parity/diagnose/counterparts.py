@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parity import mapping
+from parity.diagnose.nested import differences
 from parity.mapping import ABSENT, Compared, Entry, Parameter
 from parity.trace import Trace
 
@@ -92,6 +93,8 @@ def _by_name(mine: Arguments, theirs: Arguments) -> list[Compared]:
             continue
         plain = all(isinstance(v, (bool, int, float, list, type(None))) for v in (one, other))
         equal = True if one == other else False if plain else None
+        if isinstance(one, dict) and isinstance(other, dict):
+            equal = not differences(one, other)
         parameter = Parameter(name, ABSENT, name, ABSENT, "same", False)
         found.append(Compared(parameter, one, other, one, equal, fix=f"{name}={one!r}"))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.nested import place_inside
 from parity.diagnose.pairing import LayerPair, kind_of_layer, layer_pairs, losses
 from parity.diagnose.provenance import configurations, origin, rewritten, tidy
 from parity.diagnose.settings import paired_parameters
@@ -135,7 +136,7 @@ def _compared(
         if _chosen(c, other) == "keep_prob":
             values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
             theirs += f", which drops {values[1]}"
-        message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
+        message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}" + place_inside(other, item.reference, item.candidate)
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
             kind, "hyperparameters", _severity(kind, item.missing, r.type), "introduced", None, None,

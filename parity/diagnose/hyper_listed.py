@@ -25,9 +25,22 @@ _OWN = frozenset(["params", "lr", "learning_rate", "weight_decay"])
 def listed(context: Context) -> list[Listed]:
     """All declared values of what corresponds."""
     return [
-        *_layers(context), *_optimizers(context), *_loaders(context), *_calls(context), *_loop(context),
-        *_configurations(context),
+        *_models(context), *_layers(context), *_optimizers(context), *_loaders(context), *_calls(context),
+        *_loop(context), *_configurations(context),
     ]  # fmt: skip
+
+
+def _models(context: Context) -> list[Listed]:
+    """The arguments of the models themselves, where both call them the same."""
+    roots = [[x for x in t.layers if x.root and not x.framework] for t in (context.reference, context.candidate)]
+    found = []
+    for r, c in zip(*roots, strict=False) if len(roots[0]) == len(roots[1]) else ():
+        of = f"the model ({c.type}; {r.type})"
+        for name in [n for n in r.arguments if n in c.arguments]:
+            made = ((r, context.reference), (c, context.candidate))
+            values = [_value(x, name, x.arguments[name], trace) for x, trace in made]
+            found.append(Listed(of, name, values[0], values[1], _same(r.arguments[name], c.arguments[name])))
+    return found
 
 
 def _layers(context: Context) -> list[Listed]:

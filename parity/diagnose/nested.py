@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+_SHORT = 4
+"""Items of a list that are seen at a glance."""
+
 
 class Difference(NamedTuple):
     """One place inside both nests where the values differ."""
@@ -49,6 +52,18 @@ def differences(reference: Any, candidate: Any) -> list[Difference]:
     whole = [d for d in found.values() if not any(d.keys != k and d.keys[: len(k)] == k for k in lists)]
     places = {keys: number for number, keys in enumerate(_every(reference))}
     return sorted(whole, key=lambda d: places.get(d.keys, len(places)))
+
+
+def place_inside(name: str | None, reference: Any, candidate: Any) -> str:
+    """Where two long or nested values first differ, in words; empty for numbers, texts and short lists of them."""
+    nests = [v for v in (reference, candidate) if isinstance(v, (dict, list))]
+    deep = any(isinstance(v, dict) or len(v) > _SHORT or any(isinstance(i, (dict, list)) for i in v) for v in nests)
+    if len(nests) < 2 or not deep:
+        return ""
+    found = differences(reference, candidate)
+    if not found or not found[0].keys:
+        return ""
+    return f"; first at {found[0].path(name or '')}: {found[0].candidate!r} != {found[0].reference!r}"
 
 
 def _close(one: Any, other: Any) -> bool:

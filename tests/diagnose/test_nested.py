@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parity.diagnose.nested import differences
+from parity.diagnose.nested import differences, place_inside
 
 CONFIG = {"model": {"depth": 6, "rates": [0.1, 0.2]}, "lr": 0.1, "name": "small", "ema": None}
 
@@ -57,3 +57,10 @@ def test_another_type() -> None:
 def test_options_are_attributes() -> None:
     (difference,) = differences({"model": {"depth": 6}}, {"model": {"depth": 7}})
     assert difference.path("args", attributes=True) == "args.model['depth']"
+
+
+def test_in_words() -> None:
+    assert place_inside("sizes", [1, 2], [1, 3]) == ""
+    assert place_inside("sizes", [1, 2, 3, 4, 5], [1, 2, 3, 4, 6]) == "; first at sizes[4]: 6 != 5"
+    assert place_inside("config", {"a": {"b": 1}}, {"a": {"b": 2}}) == "; first at config['a']['b']: 2 != 1"
+    assert place_inside("config", {"a": 1}, {"c": 2}) == ""
