@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
+from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
 from parity.capture.source import Source
 from parity.capture.survey import arrays_in, numbers_of
@@ -66,6 +67,7 @@ class Recorder(Session):
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
         self._objects: list[ObjectInfo] = []
+        self._configurations: list[tuple[ObjectInfo, Any]] = []
         self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
@@ -117,6 +119,19 @@ class Recorder(Session):
         info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
         if not self.finished and info not in self._objects:
             self._objects.append(info)
+
+    def configured(self, form: str, value: Any, values: dict[str, Any], given: list[str]) -> None:
+        """The script parsed its options or loaded a configuration file."""
+        if not self.finished:
+            file, line = self.source.here()
+            self._configurations.append((ObjectInfo("config", form, "", file, line, values, given), value))
+
+    def _looped(self) -> None:
+        """Notes how many epochs the loop has in which the first batch is read."""
+        loop = epochs(self.source)
+        if loop is not None:
+            made = Made(loop.file, loop.line, {"epochs": loop.rounds}, ["epochs"])
+            self._objects.append(ObjectInfo("epochs", "range", "", *made, code=loop.code))
 
     def plan(self) -> None:
         """Notes how the script's schedules would have gone on after the last captured step."""
@@ -275,6 +290,8 @@ class Recorder(Session):
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
             number = self._loader(loader)
+            if not self.used_loaders:
+                self._looped()
             self.used_loaders.add(number)
             with self.writer.needed():
                 items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
@@ -303,6 +320,7 @@ class Recorder(Session):
         self.loaders.append(loader)
         event = self.adapter.describe_loader(loader)
         event.id, event.name = len(self._loaders), self.source.called(loader)
+        event.code = next(filter(None, (self.source.call(event.file, event.line, n) for n in _batching(event))), None)
         event.constants = numbers_of(sys.modules["__main__"])
         self._loaders.append(event)
         self.writer.event(event)
@@ -442,4 +460,12 @@ class Recorder(Session):
             for _, layer in self.adapter.named_layers(root):
                 self.layer_id(layer)
         self.busy = False
-        self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))
+        for info, value in self._configurations:
+            info.name = self.source.called(value) or info.name
+        objects = [*self._optimizer_objects(), *self._objects, *(info for info, _ in self._configurations)]
+        self.writer.layers(Layers(self._layers, self.parameters, objects))
+
+
+def _batching(loader: LoaderEvent) -> tuple[str, ...]:
+    """By which names a script may call what makes a loader's batches."""
+    return "batch", "padded_batch", loader.class_name

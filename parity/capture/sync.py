@@ -316,6 +316,8 @@ class Synchroniser(Recorder):
                 left = [ref for ref in left if ref != same[key]]
 
         lengths = _lengths(own, same, left) if place == "step" else None
+        if lengths is not None:
+            self.facts["batch_sizes"] = list(lengths)
 
         def replace(_: str, tensor: Any) -> Any:
             if id(tensor) in self._replaced:
