@@ -203,6 +203,21 @@ class EnteredEvent(msgspec.Struct, tag="entered"):
     line: int | None = None
 
 
+class EvaluationEvent(msgspec.Struct, tag="evaluation"):
+    """Calls of a model that belong to no training step: nothing is learned from them.
+
+    `step` is how many steps were done before, `training` the model's mode, `calls` their number; `file` and `line` are
+    those of the first.
+    """
+
+    step: int
+    path: str
+    training: bool
+    calls: int
+    file: str | None = None
+    line: int | None = None
+
+
 class RandomEvent(msgspec.Struct, tag="random"):
     """A random draw inside a step: `mask` (0/1), `uniform`, `normal` or `integer`."""
 
@@ -310,6 +325,7 @@ Event = (
     | LoadedEvent
     | EpochEvent
     | EnteredEvent
+    | EvaluationEvent
 )
 
 

@@ -18,6 +18,7 @@ from parity.model import (
     BatchEvent,
     BufferEvent,
     CallEvent,
+    EvaluationEvent,
     GradEvent,
     Item,
     LayerInfo,
@@ -39,6 +40,9 @@ from parity.trace import TraceWriter
 PLANNED = 2000
 """Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
+
+_ASIDE = 4096
+"""Layers that were called outside of steps which are kept in mind, in each mode, until the model is known."""
 
 _LOADERS = 64
 """Objects that may be loaders which are kept in mind until the first step ends."""
@@ -75,6 +79,7 @@ class Recorder(Session):
         self.used_loaders: set[int] = set()
         self._loaders: list[LoaderEvent] = []
         self._made_loaders: list[Any] = []
+        self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
 
     # Tensors --------------------------------------------------------------------------------------------------
 
@@ -197,6 +202,28 @@ class Recorder(Session):
                 )
             )
         return known
+
+    def aside(self, layer: Any) -> None:
+        if self.finished or self.busy or self.in_backward or self.stack:
+            return
+        if self._ready and not any(layer is root for root in self.roots):
+            return
+        key = (id(layer), self.step, self.adapter.training(layer))
+        known = self._aside.get(key)
+        if known is not None:
+            known.calls += 1
+        elif len(self._aside) < _ASIDE:
+            self._keep_forever(layer)
+            self._aside[key] = EvaluationEvent(self.step, "", key[2], 1, *self.source.here())
+
+    def _evaluations(self) -> None:
+        """Writes down calls of the model that belonged to no step."""
+        paths = {id(root): self.path(root) for root in self.roots}
+        for (layer, _, _), event in self._aside.items():
+            if layer in paths:
+                event.path = paths[layer]
+                self.writer.event(event)
+        self._aside.clear()
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self.light and not any(frame.layer is root for root in self.roots):
@@ -440,4 +467,5 @@ class Recorder(Session):
             for _, layer in self.adapter.named_layers(root):
                 self.layer_id(layer)
         self.busy = False
+        self._evaluations()
         self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))

@@ -131,6 +131,9 @@ class Session:
             return False
         return bool(self.optimizers) and (bool(self.stack) or self.adapter.recording(layer))
 
+    def aside(self, layer: Any) -> None:
+        """A layer is called that belongs to no step."""
+
     def enter(
         self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
