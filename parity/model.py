@@ -218,6 +218,24 @@ class EvaluationEvent(msgspec.Struct, tag="evaluation"):
     line: int | None = None
 
 
+class MetricEvent(msgspec.Struct, tag="metric"):
+    """The answer of a metric object: what it was given since it began, and its numbers by name (`""` for a single one).
+
+    `step` is how many steps were done before; `inputs` are empty where they are too many; `library` tells a class of a
+    library from one of the script's own.
+    """
+
+    step: int
+    name: str
+    class_name: str
+    library: bool
+    arguments: dict[str, Any]
+    inputs: list[TensorRef]
+    values: dict[str, TensorRef]
+    file: str | None = None
+    line: int | None = None
+
+
 class RandomEvent(msgspec.Struct, tag="random"):
     """A random draw inside a step: `mask` (0/1), `uniform`, `normal` or `integer`."""
 
@@ -326,6 +344,7 @@ Event = (
     | EpochEvent
     | EnteredEvent
     | EvaluationEvent
+    | MetricEvent
 )
 
 

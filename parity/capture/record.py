@@ -25,6 +25,7 @@ from parity.model import (
     Layers,
     LoaderEvent,
     LossEvent,
+    MetricEvent,
     ObjectInfo,
     OpEvent,
     OptimizerEvent,
@@ -59,6 +60,7 @@ class Recorder(Session):
     """
 
     initials = True
+    meters = True
 
     def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
         super().__init__(source, steps, inference=inference)
@@ -202,6 +204,18 @@ class Recorder(Session):
                 )
             )
         return known
+
+    def metered(
+        self, metric: Any, made: Made, inputs: list[np.ndarray], values: dict[str, np.ndarray], library: bool
+    ) -> None:
+        with self.writer.needed():
+            given = [self.writer.put(array) for array in inputs]
+            answers = {name: self.writer.put(array) for name, array in values.items()}
+        kind = type(metric).__name__
+        name = self.source.called(metric) or kind
+        self.writer.event(
+            MetricEvent(self.step, name, kind, library, made.arguments, given, answers, *self.source.here())
+        )
 
     def aside(self, layer: Any) -> None:
         if self.finished or self.busy or self.in_backward or self.stack:
