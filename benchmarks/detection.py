@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -116,18 +117,30 @@ def _path(finding: dict[str, Any], side: str) -> str | None:
     return path
 
 
-def compare(variant: Variant, command: list[str], folder: Path) -> Score:
-    """Writes the pair of scripts into a folder, compares them with the tool and scores the answer."""
+def write(variant: Variant, folder: Path) -> tuple[Path, Path]:
+    """Writes the pair of scripts into a folder and says which two to compare.
+
+    A reference that the variant leaves as it is stands once for its architecture, and is run once.
+    """
     variant.write(folder)
+    reference = folder / "ref.py"
+    if not variant.edits_ref:
+        reference = Path(shutil.copy2(reference, folder.parent))
+    return reference, folder / "ms.py"
+
+
+def compare(variant: Variant, command: list[str], reference: Path, candidate: Path) -> Score:
+    """Compares a pair with the tool and scores the answer."""
+    folder = candidate.parent
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     start = time.monotonic()
     try:
         done = subprocess.run(
-            [*command, "compare", "ref.py", "ms.py", "--format", "json"],
+            [*command, "compare", str(reference), str(candidate), "--format", "json"],
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
-            cwd=folder,
+            cwd=folder.parent,
             env=environment,
             check=False,
         )
@@ -153,10 +166,8 @@ def run(variants: list[Variant], command: list[str], jobs: int, keep: Path | Non
     with ExitStack() as stack:
         root = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-detection-")))
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
-        pending = [
-            pool.submit(compare, variant, command, (root / variant.architecture / variant.name).resolve())
-            for variant in variants
-        ]
+        pairs = [write(variant, (root / variant.architecture / variant.name).resolve()) for variant in variants]
+        pending = [pool.submit(compare, variant, command, *pair) for variant, pair in zip(variants, pairs, strict=True)]
         for future in as_completed(pending):
             score = future.result()
             scores.append(score)

@@ -91,6 +91,10 @@ def _statistics(ref: TensorRef, array: np.ndarray) -> TensorEvent:
         return TensorEvent(ref, low, high, float(flat.mean()), rms, nonfinite)
 
 
+_EMPTY = 10_000
+"""Steps that a trace may claim beyond its records, each of which leaves some: what is done for each must end."""
+
+
 class TraceWriter:
     """Writes one trace; a context manager is not used, because the script may end in any way.
 
@@ -267,7 +271,7 @@ class Trace:
         self.parameters = tree.parameters
         self.objects = tree.objects
         self.events: list[Event] = [event for event in self._read_events() if not isinstance(event, TensorEvent)]
-        if not 0 <= self.meta.steps <= len(self.events):  # a step leaves more than one record
+        if not 0 <= self.meta.steps <= len(self.events) + _EMPTY:
             raise TraceError(
                 f"{self.path} says that it has {self.meta.steps} steps, and holds {len(self.events)} records",
                 hint="capture the script again",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "detection.py"
@@ -16,6 +17,6 @@ def test_short_sample(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARK), "--short", "--jobs", "1", "--json", str(scores)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    rows = json.loads(scores.read_text())["scores"]
-    assert sum(row["outcome"] == "first" for row in rows) == 8
-    assert sum(row["outcome"] == "clean" for row in rows) == 8
+    outcomes = Counter(row["outcome"] for row in json.loads(scores.read_text())["scores"])
+    assert outcomes.keys() == {"first", "clean"}
+    assert min(outcomes.values()) >= 10

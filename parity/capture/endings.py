@@ -66,7 +66,7 @@ def raise_for(ended: Ended, job: Job, side: str) -> None:
         )
     meta = _meta(output)
     if code == _PARITY_FAILED:
-        raise _handed_on(Path(job.output + ".error"), what, side)
+        raise _handed_on(Path(job.output + ".error"), what, side, ended.last)
     described = meta is not None and (meta.error is not None or "script" in meta.timings)
     if code == _SCRIPT_FAILED and meta is not None and described:
         raise _script_failed(meta, what, python, side)
@@ -96,15 +96,15 @@ def _ending(code: int) -> str:
     return f"was killed by {name}{why.get(name, '')}"
 
 
-def _handed_on(file: Path, what: str, side: str) -> ParityError:
-    """The error that the process wrote down for its parent."""
+def _handed_on(file: Path, what: str, side: str, last: str) -> ParityError:
+    """The error that the process wrote down for its parent; where it could not, it has printed it."""
     try:
         told: dict[str, Any] = json.loads(file.read_bytes())
         file.unlink()
         message = str(told["message"])
     except (OSError, ValueError, KeyError, TypeError):
         return CaptureFailed(
-            f"the process of the {what} failed without saying why", hint="run the script without parity", side=side
+            f"the process of the {what} failed" + _quoted(last), hint="run the script without parity", side=side
         )
     kinds: list[type[ParityError]] = [
         CaptureFailed, FrameworkMissing, NothingCaptured, OutOfSpace, TraceError, UsageError,

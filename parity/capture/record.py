@@ -103,6 +103,9 @@ class Recorder(Session):
             if origin is not None:
                 label = f"parameter:{parameter}" if parameter else origin
                 self.writer.event(SourceEvent(self.step, tag, ref, label))
+                whole = self.adapter.whole(tensor) if parameter is None else None
+                if whole is not None and self.adapter.tag(whole) is None:
+                    self.item(name, whole, origin)
         return Item(name, tag, self._refs[tag])
 
     def fresh(self, name: str, tensor: Any) -> Item:

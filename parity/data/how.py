@@ -12,6 +12,7 @@ import numpy as np
 from parity.data.difference import How, agree, finite_match, shaped
 from parity.data.images import moved, rearranged, smooth
 from parity.data.labels import one_hot, renumbered
+from parity.data.partly import partly
 from parity.data.scaling import rescaled
 from parity.data.sequences import padded, shifted
 
@@ -56,7 +57,7 @@ def _values(reference: np.ndarray, candidate: np.ndarray) -> list[How]:
         found = test(reference, candidate)
         if found is not None:
             return found
-    return [How("unrelated", "the values have nothing to do with each other", 1.0)]
+    return partly(reference, candidate) or [How("unrelated", "the values have nothing to do with each other", 1.0)]
 
 
 def _of_other_shape(reference: np.ndarray, candidate: np.ndarray) -> list[How]:

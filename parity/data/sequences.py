@@ -50,7 +50,8 @@ def padded(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
     c_pad, c_side = theirs or (known[0][0], "")
     rows = [(_stripped(r, r_pad), _stripped(c, c_pad)) for r, c in zip(reference, candidate, strict=True)]
     if not all(agree(r, c) for r, c in rows) or not any(len(r) for r, _ in rows):
-        return _cut(reference, candidate)
+        ends = _ends(rows) if (r_pad, r_side) == (c_pad, c_side) else None
+        return _cut(reference, candidate) if ends is None else ends
     found = []
     if r_side and c_side and r_side != c_side:
         text = f"padding is on the {c_side} where the reference has it on the {r_side}"
@@ -62,6 +63,19 @@ def padded(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
         text = f"sequences are padded to {candidate.shape[1]} places where the reference has {reference.shape[1]}"
         found.append(How("padding-length", text, 0.0, (reference.shape[1], candidate.shape[1])))
     return found or None
+
+
+def _ends(rows: list[tuple[np.ndarray, np.ndarray]]) -> list[How] | None:
+    """The same sequences, of which one side fills more places with padding than the other."""
+    more = np.array([len(c) - len(r) for r, c in rows])
+    common = [(r[: min(len(r), len(c))], c[: min(len(r), len(c))]) for r, c in rows]
+    if not all(agree(r, c) for r, c in common) or not any(len(r) for r, _ in common):
+        return None
+    if not (np.all(more >= 0) or np.all(more <= 0)):
+        return None
+    longer, most = ("longer", int(more.max())) if more.max() > 0 else ("shorter", int(-more.min()))
+    text = f"before their padding, {np.count_nonzero(more)} of {len(rows)} sequences are up to {most} places {longer}"
+    return [How("sequence-length", text, 1.0)]
 
 
 def _other_value(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:

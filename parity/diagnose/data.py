@@ -29,7 +29,7 @@ _LOOP = Place("")
 _AUGMENTED = {"resize", "rounding", "crop", "flip", "batches"}
 """What random augmentation looks like when single samples are compared."""
 
-_MILD = {"padding-length": 1.0, "one-hot": 1.0, "resize": 1e-2, "rounding": 5e-2, "dtype": 1e-2}
+_MILD = {"padding-length": 1.0, "one-hot": 1.0, "resize": 1e-2, "rounding": 5e-2, "dtype": 1e-2, "values": 0.0}
 """Differences that a model may not notice, or undoes: faults only where they are larger than this."""
 
 

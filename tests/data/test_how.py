@@ -223,3 +223,33 @@ class TestTypes:
         broken = TABLE.copy()
         broken[3, 2] = np.nan
         assert explain(broken, broken.copy()) == []
+
+
+class TestPartly:
+    def test_another_threshold(self) -> None:
+        values = RNG.random((30, 16))
+        (how,) = explain((values > 0.5).astype(np.float32), (values > 0.6).astype(np.float32))
+        assert how.kind == "values"
+        assert "all smaller" in how.text
+        assert how.size > 0.1
+
+    def test_masks_of_two_generators_are_no_fault(self) -> None:
+        masked = [np.where(RNG.random((20, 48)) < 0.15, 25, np.tile(TOKENS, (1, 4))) for _ in range(2)]
+        (how,) = explain(*masked)
+        assert (how.kind, how.size) == ("values", 0.0)
+
+    def test_values_of_few_kinds_are_not_equal_by_chance(self) -> None:
+        (how,) = explain(*(RNG.random((2, 30, 40)) < 0.05).astype(np.float32))
+        assert how.kind == "unrelated"
+
+    def test_padding_that_begins_later(self) -> None:
+        lengths = RNG.integers(4, 10, len(TOKENS))
+        short, more = TOKENS.copy(), TOKENS.copy()
+        for row, length in enumerate(lengths):
+            short[row, length:] = 0
+            more[row, length + 1 :] = 0
+        (how,) = explain(short, more)
+        assert how.kind == "sequence-length"
+        assert "1 places longer" in how.text
+        (how,) = explain(more, short)
+        assert "1 places shorter" in how.text

@@ -107,6 +107,9 @@ class Adapter(Protocol):
     def assign(self, tensor: Any, values: np.ndarray) -> None:
         """Writes values into a parameter or buffer, in place."""
 
+    def whole(self, tensor: Any) -> Any | None:
+        """The tensor that this one is the greater part of, as `ids[:, :-1]` is of `ids`; None where it is no part."""
+
     def tag(self, tensor: Any) -> int | None:
         """The identity that `set_tag` gave this tensor in this step, unless it was changed in place since."""
 

@@ -376,6 +376,9 @@ class MindSporeAdapter:
     def _key(self, tensor: Any) -> tuple[int, tuple[int, ...], str]:
         return (tensor.data_ptr(), tuple(tensor.shape), str(tensor.dtype))
 
+    def whole(self, tensor: Any) -> Any | None:
+        return None
+
     def tag(self, tensor: Any) -> int | None:
         known = self._tags.get(self._key(tensor))
         return known[0] if known is not None and known[1] == tensor._version else None

@@ -280,6 +280,11 @@ class TorchAdapter:
         with torch.no_grad(), torch._C.DisableTorchFunction():
             tensor.detach().copy_(torch.from_numpy(np.array(values)).reshape(tensor.shape))
 
+    def whole(self, tensor: Any) -> Any | None:
+        base = tensor._base
+        fits = base is not None and not base.requires_grad and tensor.numel() < base.numel() <= 2 * tensor.numel()
+        return base if fits else None
+
     def tag(self, tensor: Any) -> int | None:
         known = getattr(tensor, "_parity", None)
         if known is None or known[0] != self._epoch or known[2] != _version(tensor) or known[3] != id(tensor):

@@ -53,8 +53,8 @@ def promote(args: Any, kwargs: Any, name: str) -> tuple[Any, Any]:
     """
     flat = [*args, *kwargs.values()]
     nested = [t for value in flat for t in (value if isinstance(value, (list, tuple)) else [value])]
-    if not any(isinstance(t, torch.Tensor) and t.dtype is torch.float64 for t in nested):
-        return args, kwargs
+    if name.startswith("_amp_") or not any(isinstance(t, torch.Tensor) and t.dtype is torch.float64 for t in nested):
+        return args, kwargs  # a GradScaler's own ops want their scales in float32, beside gradients of any precision
     inplace = name.endswith("_") and not name.endswith("__")
 
     def lift(value: Any, position: int) -> Any:
@@ -77,8 +77,10 @@ def promote(args: Any, kwargs: Any, name: str) -> tuple[Any, Any]:
 
 
 def no_autocast() -> Callable[[], None]:
-    """Switches autocast off for good; returns what switches it on again."""
+    """Switches autocast off for good, also where the script is inside it; returns what lets it be switched on again."""
     kind = torch.amp.autocast_mode.autocast
+    for device in ("cpu", "cuda"):
+        torch.set_autocast_enabled(device, False)
     enter, leave = kind.__enter__, kind.__exit__
     kind.__enter__ = lambda self: self
     kind.__exit__ = lambda self, *_: None
