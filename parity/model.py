@@ -236,6 +236,20 @@ class MetricEvent(msgspec.Struct, tag="metric"):
     line: int | None = None
 
 
+class ShadowEvent(msgspec.Struct, tag="shadow"):
+    """A copy of the weights that the script keeps beside its model, before a step: a sample of its elements (float64),
+    and the same elements of the weights.
+    """
+
+    step: int
+    name: str
+    class_name: str
+    values: TensorRef
+    weights: TensorRef
+    file: str | None = None
+    line: int | None = None
+
+
 class RandomEvent(msgspec.Struct, tag="random"):
     """A random draw inside a step: `mask` (0/1), `uniform`, `normal` or `integer`."""
 
@@ -344,6 +358,7 @@ Event = (
     | EpochEvent
     | EnteredEvent
     | EvaluationEvent
+    | ShadowEvent
     | MetricEvent
 )
 

@@ -12,6 +12,7 @@ import numpy as np
 from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
 from parity.capture.session import Frame, Session
+from parity.capture.shadows import shadows
 from parity.capture.source import Source
 from parity.capture.survey import arrays_in, numbers_of
 from parity.model import (
@@ -32,6 +33,7 @@ from parity.model import (
     ParameterGradEvent,
     ParameterInfo,
     RandomEvent,
+    ShadowEvent,
     SourceEvent,
     StateEvent,
     TensorRef,
@@ -81,6 +83,7 @@ class Recorder(Session):
         self.used_loaders: set[int] = set()
         self._loaders: list[LoaderEvent] = []
         self._made_loaders: list[Any] = []
+        self._shadowed = -1
         self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
 
     # Tensors --------------------------------------------------------------------------------------------------
@@ -220,6 +223,19 @@ class Recorder(Session):
             MetricEvent(self.step, name, kind, library, made.arguments, given, answers, *self.source.here())
         )
 
+    def _note_shadows(self) -> None:
+        """Once a step, before it changes anything: copies of the weights that the script keeps."""
+        if self._shadowed == self.step or self.inference or self.light or self.evaluating:
+            return
+        self._shadowed = self.step
+        self.busy = True
+        for shadow in shadows(self):
+            with self.writer.needed():
+                values, weights = self.writer.put(shadow.values), self.writer.put(shadow.weights)
+            place = self.source.assigned(shadow.name.partition(".")[0])
+            self.writer.event(ShadowEvent(self.step, shadow.name, shadow.class_name, values, weights, *place))
+        self.busy = False
+
     def aside(self, layer: Any) -> None:
         if self.finished or self.busy or self.in_backward or self.stack:
             return
@@ -245,6 +261,8 @@ class Recorder(Session):
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self.light and not any(frame.layer is root for root in self.roots):
             return args, kwargs
+        if self.meters:
+            self._note_shadows()
         self.busy = True
         origin = f"argument of {frame.path or 'the model'}"
         inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]

@@ -184,6 +184,8 @@ def _toggles(rule: Rule) -> Iterator[tuple[Change, dict[str, object]]]:
         yield Change("weight-decay", "decoupled", 0), {"decoupled": not rule.decoupled}
     for other in _KIN.get(rule.family, ()):
         yield Change("optimizer-rule", "family", 0), {"family": other}
+    if rule.family == "nadam":
+        yield Change("optimizer-rule", "family", 0), {"family": "adam", "nesterov": True}
     if rule.momentum:
         yield Change("nesterov", "nesterov", 0), {"nesterov": not rule.nesterov}
         yield Change("momentum", "inside", 0), {"inside": not rule.inside}

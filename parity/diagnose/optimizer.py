@@ -129,7 +129,8 @@ def _unexplained(left: list[Judged], items: list[Judged], calls: Calls) -> Findi
         f"{len(here)} of {total} parameters ({patterns([j.record.path for j in here])}), {numbers(worst)}"
     )
     times = _times(here)
-    if times is not None:
+    later = [[j for j in left if j.record.step == other] for other in {j.record.step for j in left}]
+    if times is not None and all(_times(items) is not None for items in later):
         text = f"the learning rate differs at step {step}: the updates are {times:.4g} times the reference's"
         return _finding(worst, "lr-schedule" if step else "learning-rate", r, c, f"{message}; {text}", Cause(text, 0.7))
     for direction, (kind, words) in _ALONG.items():
@@ -314,7 +315,8 @@ def _second(rule: Rule, declared: Rule, data: Updates, affected: np.ndarray) -> 
 def _family(rule: Rule, declared: Rule, data: Updates, affected: np.ndarray) -> Described:
     names = {family: name for name, family in reversed(FAMILIES.items())}
     mine, theirs = names[declared.family], names[rule.family]
-    return "", mine, theirs, f"by the rule of {theirs}, where the reference's is that of {mine}"
+    how = f"{theirs} with Nesterov momentum" if rule.nesterov and not declared.nesterov else theirs
+    return "", mine, how, f"by the rule of {how}, where the reference's is that of {mine}"
 
 
 _DESCRIBE: dict[str, Callable[[Rule, Rule, Updates, np.ndarray], Described]] = {
