@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from updates import recorded, rule
 
 from parity.diagnose.hypotheses import LIMIT, Explanation, explain, subtle
-from parity.diagnose.rules import Updates
+from parity.diagnose.rules import Updates, predicted
 
 SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
 NESTEROV = {**SGD, "nesterov": True}
@@ -69,6 +70,16 @@ def test_the_rule_of_a_relative(declared: str, made: str, family: str) -> None:
     explanation = found(declared, settings, recorded(made, settings))
     assert fields(explanation) == ["family"]
     assert explanation.rule.family == family
+
+
+def test_nesterov_in_adam_is_not_nadam() -> None:
+    settings = {"lr": 0.01, "betas": (0.9, 0.999)}
+    data = recorded("NAdam", settings)
+    adam = msgspec.structs.replace(rule("Adam", settings, data.owner), nesterov=True, place="hat")
+    made = data._replace(after=predicted(adam, data).astype(np.float32).astype(np.float64))
+    explanation = found("NAdam", settings, made)
+    assert "family" in fields(explanation)
+    assert (explanation.rule.family, explanation.rule.nesterov) == ("adam", True)
 
 
 def test_a_larger_learning_rate() -> None:
