@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -70,6 +71,11 @@ class Node:
                 tuple(sorted(squeezed(p.shape))) if len(squeezed(p.shape)) == 2 else squeezed(p.shape) for p in chosen
             )
         )
+
+    @property
+    def core(self) -> tuple[int, ...]:
+        """The largest of these shapes: what stays where a bias is left out."""
+        return max(self.signature, key=lambda shape: (math.prod(shape), shape), default=())
 
     @property
     def use(self) -> Use | None:
@@ -156,7 +162,7 @@ def _connect(
             before = sorted(nodes[i].labels[-1] if rounds else 0 for i in node.before)
             after = sorted(nodes[i].labels[-1] if rounds else 0 for i in node.after)
             own = node.labels[-1] if rounds else 0
-            labels.append(hash((own, node.signature) if not rounds else (own, tuple(before), -1, tuple(after))))
+            labels.append(hash((own, node.core) if not rounds else (own, tuple(before), -1, tuple(after))))
         for node, label in zip(nodes, labels, strict=True):
             node.labels.append(label)
 

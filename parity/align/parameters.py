@@ -58,7 +58,7 @@ def alike(a: str, b: str) -> float:
 
 
 def costs(reference: list[Node], candidate: list[Node], every: tuple[int, int]) -> np.ndarray:
-    """Cost of pairing each reference node with each candidate node of the same signature.
+    """Cost of pairing each reference node with each candidate node of similar shapes.
 
     Args:
         reference: Nodes [R], in order of use.
@@ -74,6 +74,7 @@ def costs(reference: list[Node], candidate: list[Node], every: tuple[int, int]) 
             kind = 0.0 if r.kind == c.kind else 0.3 if "other" in (r.kind, c.kind) else 1.0
             roles = projection_of(r.path), projection_of(c.path)
             wrong = 1.0 if None not in roles and roles[0] != roles[1] else 0.0
+            wrong += 1.0 if r.signature != c.signature else 0.0
             cost[i, j] = (
                 4.0 * (1 - agreed) + 1.5 * place + 1.0 * whole + 1.0 * (1 - alike(r.path, c.path)) + kind + wrong
             )
@@ -94,18 +95,36 @@ def map_parameters(reference: list[Node], candidate: list[Node]) -> Mapping:
     taken: set[str] = set()
     _fused(reference, candidate, mapping, taken, swapped=False)
     _fused(candidate, reference, mapping, taken, swapped=True)
-    groups: dict[Any, tuple[list[Node], list[Node]]] = defaultdict(lambda: ([], []))
-    for side, nodes in enumerate((reference, candidate)):
-        for node in nodes:
-            if f"{side}:{node.path}" not in taken:
-                groups[node.signature][side].append(node)
-    for mine, theirs in groups.values():
+    for mine, theirs in _alike_in_shape(
+        [n for n in reference if f"0:{n.path}" not in taken], [n for n in candidate if f"1:{n.path}" not in taken]
+    ):
         chosen = assign(costs(mine, theirs, (len(reference), len(candidate))))
         for i, j in _siblings_by_name(chosen, mine, theirs):
             _pair_nodes(mine[i], theirs[j], mapping, "shapes, data flow and order", _confidence(mine, theirs, i, j))
             taken |= {f"0:{mine[i].path}", f"1:{theirs[j].path}"}
     _leftovers(reference, candidate, mapping)
     return mapping
+
+
+def _alike_in_shape(reference: list[Node], candidate: list[Node]) -> list[tuple[list[Node], list[Node]]]:
+    """Nodes of both sides that may be each other's counterpart, by the shapes of their parameters.
+
+    Where one side has more layers of some shapes than the other, the lacking ones may be those without a bias.
+    """
+    groups: dict[Any, tuple[list[Node], list[Node]]] = defaultdict(lambda: ([], []))
+    cores: dict[tuple[int, ...], set[Any]] = defaultdict(set)
+    for side, nodes in enumerate((reference, candidate)):
+        for node in nodes:
+            groups[node.signature][side].append(node)
+            cores[node.core].add(node.signature)
+    for signatures in cores.values():
+        if len(signatures) > 1 and any(len(groups[s][0]) != len(groups[s][1]) for s in signatures):
+            for signature in signatures:
+                del groups[signature]
+            core = next(iter(signatures))
+            for side, nodes in enumerate((reference, candidate)):
+                groups[core][side].extend(n for n in nodes if n.signature in signatures)
+    return list(groups.values())
 
 
 def pair_roots(reference: dict[str, list[ParameterInfo]], candidate: dict[str, list[ParameterInfo]]) -> dict[str, str]:

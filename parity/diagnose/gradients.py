@@ -131,8 +131,15 @@ def processing_cause(items: list[Judged], calls: Calls, reference: Trace, candid
     if power and (scaled or ratio >= 8):
         text = f"the loss scale is not undone: the gradients are not unscaled before the optimizer, {times}"
         return "loss-scale", Cause(text, 0.9 if scaled else 0.6)
+    if clip["reference"] and clip["reference"].how == "global norm" and calls.lone():
+        text = f"both sides clip to the same global norm, which has other parameters in it: {times}"
+        return ONE_SIDED, Cause(text, 0.9, _said(r, c))
     text = f"what happens to gradients between backward and the optimizer differs: {times}"
     return "gradient-scale", Cause(text, 0.5, _said(r, c))
+
+
+ONE_SIDED = "clipping-inherited"
+"""The slug of a difference that only follows from parameters which one side lacks."""
 
 
 class Clip(NamedTuple):

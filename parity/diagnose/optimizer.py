@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from parity.compare.faults import Judged
-from parity.diagnose.gradients import processing_cause
+from parity.diagnose.gradients import ONE_SIDED, processing_cause
 from parity.diagnose.hypotheses import LIMIT, Change, Explanation, explain, subtle
 from parity.diagnose.names import at, numbers, patterns
 from parity.diagnose.recorded import Calls, calls_of, updates_of
@@ -55,7 +55,10 @@ def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace
         f"the gradients that {at(c)} is given differ from those of {at(r)}, optimizer, step {step}: {cause.text}; "
         f"{len(here)} of {total} parameters, {numbers(worst)}"
     )
-    return _finding(worst, kind, r, c, message, cause)
+    finding = _finding(worst, kind, r, c, message, cause)
+    if kind == ONE_SIDED:
+        finding.severity, finding.status = "note", "propagated"
+    return finding
 
 
 def _updates(items: list[Judged], calls: Calls, candidate: Trace) -> list[Finding]:

@@ -38,6 +38,11 @@ class Calls(NamedTuple):
         r, c = self.reference[0], self.candidate[0]
         return Place(r.name, r.file, r.line), Place(c.name, c.file, c.line)
 
+    def lone(self) -> bool:
+        """Whether one side updates more numbers than the other."""
+        mine, theirs = (sum(ref.size for ref in calls[0].given.values()) for calls in (self.reference, self.candidate))
+        return mine != theirs
+
     def group(self, step: int, name: str) -> dict[str, Any] | None:
         """The reference's group of a parameter of the candidate's."""
         partner = self.partner.get(name)
