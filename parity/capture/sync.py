@@ -141,6 +141,10 @@ class Synchroniser(Recorder):
         if not self._dry:
             super()._watch(frame, item, tensor)
 
+    def _note_shadows(self) -> None:
+        if not self._dry:
+            super()._note_shadows()
+
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()
         memory = self._dry_run(root, args, kwargs)
