@@ -83,6 +83,7 @@ class NoisePass(Recorder):
         self._known |= {key: ref for event in base.of(GradEvent) for key, ref in _tensors(event, calls)}
 
     initials = False
+    meters = False
 
     def _heard(self, event: Event) -> None:
         if isinstance(event, CallEvent):

@@ -141,6 +141,10 @@ class Synchroniser(Recorder):
         if not self._dry:
             super()._watch(frame, item, tensor)
 
+    def _note_shadows(self) -> None:
+        if not self._dry:
+            super()._note_shadows()
+
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()
         memory = self._dry_run(root, args, kwargs)
@@ -316,6 +320,8 @@ class Synchroniser(Recorder):
                 left = [ref for ref in left if ref != same[key]]
 
         lengths = _lengths(own, same, left) if place == "step" else None
+        if lengths is not None:
+            self.facts["batch_sizes"] = list(lengths)
 
         def replace(_: str, tensor: Any) -> Any:
             if id(tensor) in self._replaced:

@@ -64,7 +64,7 @@ def compare(tmp_path: Path) -> Compare:
         first = {"epoch": batches(), **(reference or {})}
         mine = side(tmp_path / "reference.trace", **first)
         theirs = side(tmp_path / "candidate.trace", epoch, **candidate)
-        return data.judge(Context(mine, theirs, Forced(), [], SimpleNamespace()))
+        return data.judge(Context(mine, theirs, Forced(), [], SimpleNamespace(only={"data"})))
 
     return run
 

@@ -161,7 +161,10 @@ class MindSporeAdapter:
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
                 args, kwargs = self.session.step_arguments(args, kwargs, 0)
-            if self.is_wrapper(layer) or not session.hears(self) or not session.wants(layer):
+            if self.is_wrapper(layer) or not session.hears(self):
+                return call(layer, *args, **kwargs)
+            if not session.wants(layer):
+                session.aside(layer)
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:

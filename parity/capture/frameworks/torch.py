@@ -105,7 +105,10 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
+            if not session.hears(self) or self.is_wrapper(layer):
+                return call(layer, *args, **kwargs)
+            if not session.wants(layer):
+                session.aside(layer)
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
