@@ -205,6 +205,53 @@ class EnteredEvent(msgspec.Struct, tag="entered"):
     line: int | None = None
 
 
+class EvaluationEvent(msgspec.Struct, tag="evaluation"):
+    """Calls of a model that belong to no training step: nothing is learned from them.
+
+    `step` is how many steps were done before, `training` the model's mode, `calls` their number; `file` and `line` are
+    those of the first.
+    """
+
+    step: int
+    path: str
+    training: bool
+    calls: int
+    file: str | None = None
+    line: int | None = None
+
+
+class MetricEvent(msgspec.Struct, tag="metric"):
+    """The answer of a metric object: what it was given since it began, and its numbers by name (`""` for a single one).
+
+    `step` is how many steps were done before; `inputs` are empty where they are too many; `library` tells a class of a
+    library from one of the script's own.
+    """
+
+    step: int
+    name: str
+    class_name: str
+    library: bool
+    arguments: dict[str, Any]
+    inputs: list[TensorRef]
+    values: dict[str, TensorRef]
+    file: str | None = None
+    line: int | None = None
+
+
+class ShadowEvent(msgspec.Struct, tag="shadow"):
+    """A copy of the weights that the script keeps beside its model, before a step: a sample of its elements (float64),
+    and the same elements of the weights.
+    """
+
+    step: int
+    name: str
+    class_name: str
+    values: TensorRef
+    weights: TensorRef
+    file: str | None = None
+    line: int | None = None
+
+
 class RandomEvent(msgspec.Struct, tag="random"):
     """A random draw inside a step: `mask` (0/1), `uniform`, `normal` or `integer`."""
 
@@ -312,6 +359,9 @@ Event = (
     | LoadedEvent
     | EpochEvent
     | EnteredEvent
+    | EvaluationEvent
+    | ShadowEvent
+    | MetricEvent
 )
 
 

@@ -73,7 +73,7 @@ def _decays(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, s
         else:
             finding.fix = f'"weight_decay": {shown(a)} in the parameter group of {some([i[1] for i in items])}'
         if _hidden_decay(context, items, one):
-            finding.severity = "warning"
+            finding.severity, finding.status = "warning", None
             finding.message += "; the updates agree nevertheless"
         findings.append(finding)
     return findings
@@ -95,18 +95,18 @@ def _grouped(info: ObjectInfo | None, decay: str) -> str:
 
 
 def _hidden_decay(context: Context, items: list[tuple[str, str, float, float]], setting: Setting) -> bool:
-    """Whether the updates agree although this difference must show: the script decays in another way."""
+    """Whether updates of a step agree although this difference must show in them: the script decays in another way."""
     rate = float(setting.group.get("lr") or 0.0)
     differing = {r: abs(a - b) for r, _, a, b in items}
-    seen = 0
+    seen: dict[int, int] = defaultdict(int)
+    wrong = set()
     for item in context.judged:
         record = item.record
-        if record.kind != "parameter" or record.path not in differing:
-            continue
-        if item.flagged:
-            return False
-        seen += rate * differing[record.path] * record.scale > 4 * FACTOR * item.floor
-    return seen > 0
+        if record.kind == "parameter" and record.path in differing:
+            seen[record.step] += rate * differing[record.path] * record.scale > 4 * FACTOR * item.floor
+            if item.flagged:
+                wrong.add(record.step)
+    return any(count and step not in wrong for step, count in seen.items())
 
 
 def _settings(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, str]]) -> list[Finding]:

@@ -16,6 +16,7 @@ from parity.diagnose import accumulated, data, environment, hyperparameters, ini
 from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
+from parity.diagnose.metric_values import metric_values
 from parity.diagnose.stage import Context, Result, chosen
 from parity.diagnose.training import judge as judge_training
 from parity.diagnose.wiring import explain_order
@@ -74,6 +75,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
     trained, curve = judge_training(context, faults) if "training" in wanted and not brief else ([], None)
     findings += trained
+    valued, values = metric_values(reference, candidate) if "metrics" in wanted and not brief else ([], 0)
+    findings += valued
     findings += [_note(text) for text in candidate.meta.notes]
     findings = [f for f in findings if f.stage in wanted or f.stage == "environment"]
     if getattr(options, "strict", False):
@@ -82,6 +85,10 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
                 finding.severity = "fault"
     findings = _ordered(settle(findings, options))
     stages = stages_of(records, findings, measured, reference, candidate, wanted)
+    if values:
+        stages["metrics"].compared += values
+        stages["metrics"].total += values
+        stages["metrics"].status = "match" if stages["metrics"].status == "absent" else stages["metrics"].status
     if curve is not None and curve.status != "skipped":
         stages["training"] = curve
     for name, result in results.items():

@@ -98,6 +98,11 @@ class TestLayout:
         hwc = IMAGES.transpose(0, 2, 3, 1)
         assert kinds(hwc, hwc[..., ::-1]) == ["channel-order"]
 
+    def test_bgr_before_the_same_normalization_is_one_difference(self) -> None:
+        mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in ([0.48, 0.45, 0.41], [0.23, 0.22, 0.24]))
+        assert kinds((IMAGES - mean) / std, (IMAGES[:, ::-1] - mean) / std) == ["channel-order"]
+        assert kinds((IMAGES - mean) / std, (IMAGES[:, ::-1] - mean) / (1.1 * std)) != ["channel-order"]
+
     def test_bgr_and_another_scale_are_two_differences(self) -> None:
         assert kinds(IMAGES, PIXELS[:, ::-1]) == ["channel-order", "scale"]
 

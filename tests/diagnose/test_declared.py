@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parity.compare.faults import Judged
 from parity.diagnose import environment, hyperparameters, structure
 from parity.diagnose.pairing import layer_pairs
 from parity.diagnose.stage import Context
 from parity.document import Finding
-from parity.measured import Forced
+from parity.measured import Forced, Measured
 from parity.model import (
     CallEvent,
     LayerInfo,
@@ -247,6 +248,23 @@ class TestOptimizers:
         assert (found.kind, found.severity) == ("weight-decay", "fault")
         assert "2 of 4 parameters" in found.message
         assert "ln.gamma" in found.message
+
+    @pytest.mark.parametrize(("flagged", "severity"), [((), "warning"), ((1,), "warning"), ((0, 1), "fault")])
+    def test_decay_that_the_script_applies_itself(self, pair: Pair, flagged: tuple[int, ...], severity: str) -> None:
+        """It must show in every step; where a step's updates agree, what differs in another is something else."""
+        for name in pair.reference.parameters:
+            pair.reference.decay[name] = 0.01
+        measured = [
+            Judged(
+                Measured(step, "optimizer", "parameter", name, 0, "", name, -1, error=0.0, scale=1.0), 1e-7, 1.0,
+                step in flagged,
+            )
+            for step in range(2)
+            for name in pair.reference.parameters
+        ]  # fmt: skip
+        (found,) = hyperparameters.judge(pair.context()._replace(judged=measured)).findings
+        assert (found.kind, found.severity) == ("weight-decay", severity)
+        assert (found.status is None) == (severity == "warning")
 
     def test_momentum(self, pair: Pair) -> None:
         pair.candidate.settings["momentum"] = 0.8
