@@ -53,6 +53,16 @@ def epochs(source: Source) -> Loop | None:
     return found[0] if len(found) == 1 else None
 
 
+def looping(source: Source) -> bool:
+    """Whether the script is in a loop of its own just now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if source.own(frame.f_code.co_filename) is not None and _around(frame):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _fetches(loop: ast.stmt, line: int) -> bool:
     """Whether a loop is at its first line, where it gets the next item."""
     return isinstance(loop, ast.For) and loop.lineno <= line <= (loop.iter.end_lineno or loop.lineno)

@@ -75,8 +75,8 @@ def _passed(code: str | None, arguments: list[str], name: str) -> ast.expr | Non
 def _configured(value: ast.expr | None, held: Any, configured: Sequence[ObjectInfo]) -> str:
     """Which option or which file an expression such as `args.lr` or `config["optim"]["lr"]` reads."""
     keys = _keys(value) if value is not None else []
-    for info in configured:
-        for start in range(1, len(keys)):
+    for start in range(1, len(keys)):
+        for info in sorted(configured, key=lambda info: info.name != keys[start - 1]):
             at: Any = info.arguments
             for key in keys[start:]:
                 at = at.get(key) if isinstance(at, dict) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parity.diagnose.names import Names
 from parity.document import Cause, Finding
-from parity.model import ParameterInfo
+from parity.model import ParameterGradEvent, ParameterInfo
 from parity.trace import Trace
 
 
@@ -19,7 +19,8 @@ def tied_alone(findings: list[Finding], reference: Trace, candidate: Trace) -> l
         for node in mapping.get("nodes", [])
         if len(node["reference"]) == len(node["candidate"]) == 1
     }
-    apart = [p for p in reference.parameters if p.trainable and p.name not in paired]
+    learned = {event.name for event in reference.of(ParameterGradEvent)}
+    apart = [p for p in reference.parameters if p.trainable and p.name in learned - paired]
     mine, theirs = Names(reference), Names(candidate)
     kept, found = list(findings), []
     for shared in candidate.parameters:

@@ -13,6 +13,7 @@ from mindspore.experimental.optim.lr_scheduler import LRScheduler
 
 from parity.capture.frameworks.base import Made, Planned
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.loops import looping
 
 _ATTRIBUTES = ("momentum", "use_nesterov", "nesterov", "dampening", "beta1", "beta2", "eps", "loss_scale")
 _SECONDS = 1.0
@@ -50,6 +51,8 @@ def _called(adapter: Any, kind: str, function: Any, *, method: bool = False) -> 
         file, line = adapter.session.source.caller()
         if file is not None:
             arguments, given = bound_arguments(function, args[method:], kwargs, adapter.is_tensor, method=method)
+            if kind == "epochs" and looping(adapter.session.source):
+                arguments = {}  # it is called once more for each round
             adapter.session.declared(kind, function.__name__, Made(file, line, arguments, given))
         return function(*args, **kwargs)
 
