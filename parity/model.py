@@ -120,7 +120,8 @@ class LoaderEvent(msgspec.Struct, tag="loader"):
     """A data loader, when it yields its first batch.
 
     `name` is what the script calls it; `pipeline` goes from the source to the batch; `shuffled` is None where it
-    cannot be told; `constants` are the script's global lists of numbers, by name.
+    cannot be told; `constants` are the script's global lists of numbers, by name; `code` is the call that makes the
+    batches, as the script has it.
     """
 
     id: int
@@ -133,6 +134,7 @@ class LoaderEvent(msgspec.Struct, tag="loader"):
     pipeline: list[PipelineOp] = []
     shuffled: bool | None = None
     constants: dict[str, list[float]] = {}
+    code: str | None = None
 
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
@@ -401,8 +403,10 @@ class ObjectInfo(msgspec.Struct):
     """What a script made or called besides layers, with its effective arguments (defaults filled in).
 
     `kind` is `optimizer`, `schedule`, `rates` (the learning rates of one parameter group after the last captured step,
-    one value a step in `values`), `seed`, `clip` or `scaler`; `name` is the optimizer's where it belongs to one; `code`
-    the call as the script has it.
+    one value a step in `values`), `seed`, `determinism`, `clip`, `scaler`, `epochs` (the loop or the call that says how
+    many there are) or `config` (parsed options or a configuration file: `type` is `argparse` or the file's name,
+    `arguments` the nest of its values); `name` is the optimizer's where it belongs to one, or what the script calls it;
+    `code` the call as the script has it.
     """
 
     kind: str

@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
+from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
 from parity.capture.shadows import shadows
 from parity.capture.source import Source
@@ -74,6 +75,7 @@ class Recorder(Session):
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
         self._objects: list[ObjectInfo] = []
+        self._configurations: list[tuple[ObjectInfo, Any]] = []
         self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
@@ -90,7 +92,7 @@ class Recorder(Session):
 
     def store(self, tensor: Any) -> TensorRef:
         """Stores a tensor's present values."""
-        return self.writer.put(*self.adapter.read(tensor))
+        return self.writer.put(*self.adapter.view(tensor))
 
     def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
         """A tensor's place, identity and content; one without identity came from outside and is a source."""
@@ -98,10 +100,10 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            with self.writer.needed() if origin is not None else nullcontext():
+            given = origin is not None and parameter is None  # the other run has its own parameters
+            with self.writer.needed() if given else nullcontext():
                 ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
-            self._keep.append(tensor)
             self._refs[tag] = ref
             if origin is not None:
                 label = f"parameter:{parameter}" if parameter else origin
@@ -115,7 +117,6 @@ class Recorder(Session):
         """The same for a tensor that an op has just made."""
         tag = next(self._tags)
         self.adapter.set_tag(tensor, tag)
-        self._keep.append(tensor)
         self._refs[tag] = self.store(tensor)
         return Item(name, tag, self._refs[tag])
 
@@ -128,6 +129,19 @@ class Recorder(Session):
         info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
         if not self.finished and info not in self._objects:
             self._objects.append(info)
+
+    def configured(self, form: str, value: Any, values: dict[str, Any], given: list[str]) -> None:
+        """The script parsed its options or loaded a configuration file."""
+        if not self.finished:
+            file, line = self.source.here()
+            self._configurations.append((ObjectInfo("config", form, "", file, line, values, given), value))
+
+    def _looped(self) -> None:
+        """Notes how many epochs the loop has in which the first batch is read."""
+        loop = epochs(self.source)
+        if loop is not None:
+            made = Made(loop.file, loop.line, {"epochs": loop.rounds}, ["epochs"])
+            self._objects.append(ObjectInfo("epochs", "range", "", *made, code=loop.code))
 
     def plan(self) -> None:
         """Notes how the script's schedules would have gone on after the last captured step."""
@@ -335,6 +349,8 @@ class Recorder(Session):
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
             number = self._loader(loader)
+            if not self.used_loaders:
+                self._looped()
             self.used_loaders.add(number)
             with self.writer.needed():
                 items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
@@ -363,6 +379,7 @@ class Recorder(Session):
         self.loaders.append(loader)
         event = self.adapter.describe_loader(loader)
         event.id, event.name = len(self._loaders), self.source.called(loader)
+        event.code = next(filter(None, (self.source.call(event.file, event.line, n) for n in _batching(event))), None)
         event.constants = numbers_of(sys.modules["__main__"])
         self._loaders.append(event)
         self.writer.event(event)
@@ -503,4 +520,12 @@ class Recorder(Session):
                 self.layer_id(layer)
         self.busy = False
         self._evaluations()
-        self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))
+        for info, value in self._configurations:
+            info.name = self.source.called(value) or info.name
+        objects = [*self._optimizer_objects(), *self._objects, *(info for info, _ in self._configurations)]
+        self.writer.layers(Layers(self._layers, self.parameters, objects))
+
+
+def _batching(loader: LoaderEvent) -> tuple[str, ...]:
+    """By which names a script may call what makes a loader's batches."""
+    return "batch", "padded_batch", loader.class_name

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from parity.capture.configured import Configurations
 from parity.capture.inputs import Watch
 from parity.capture.job import Job
 from parity.capture.mode_calls import mode_calls
@@ -97,7 +98,8 @@ class _Run:
     def script(self, frameworks: Any) -> Outcome:
         """Runs it to its end, or to the end of its last recorded step."""
         start = time.perf_counter()
-        outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
+        with Configurations(self.recorder.source, self.recorder.configured):
+            outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
         self.recorder.script_ended(outcome.kind == "ended")
         self.meta.timings["script"] = time.perf_counter() - start
         self.recorder.finished = True

@@ -129,5 +129,7 @@ def _calls_of(path: Path) -> dict[tuple[int, str], list[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            found[(node.lineno, name)].append(ast.unparse(node))
+            lines = {node.lineno, node.func.end_lineno or node.lineno}  # the last of a chain of methods has its own
+            for line in lines:
+                found[(line, name)].append(ast.unparse(node))
     return dict(found)

@@ -14,6 +14,7 @@ from parity.diagnose.names import numbers as _numbers
 from parity.diagnose.names import shape_of as _shape
 from parity.diagnose.optimizer import optimizer_findings
 from parity.diagnose.structure import lone_parameters, untied
+from parity.diagnose.tying import tied_alone
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp, Measured
 from parity.model import EVALUATION, OpEvent
@@ -64,6 +65,7 @@ def findings_of(
                 passed = flow.ahead(_forced_tag(item, flow))
                 behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)
+    findings = tied_alone(findings, reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     name_scaled_losses(findings, judged, candidate)
     findings += optimizer_findings(judged, reference, candidate)

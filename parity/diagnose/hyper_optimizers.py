@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.hyper_rates import compared_rates
-from parity.diagnose.provenance import origin, rewritten, shown, tidy
+from parity.diagnose.provenance import configurations, origin, rewritten, shown, tidy
 from parity.diagnose.settings import Setting, Side, at, declared, paired_parameters
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding
@@ -168,5 +168,6 @@ def _said(side: Side, setting: Setting, name: str | None, value: Any) -> str:
     info = side.info(setting.event)
     if name is None:
         return "no such argument"
-    made = f" ({origin(info, name, side.trace.meta.framework)})" if info is not None else ""
+    said = origin(info, name, side.trace.meta.framework, configurations(side.trace)) if info is not None else ""
+    made = f" ({said})" if said else ""
     return f"{name}={shown(value)}{made}"

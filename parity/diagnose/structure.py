@@ -82,7 +82,8 @@ def lone_parameters(findings: list[Finding], reference: Trace, candidate: Trace)
     pairs = (candidate.meta.mapping or {}).get("pairs", [])
     if not pairs:
         return findings
-    missing = _lone(reference, {p["reference"] for p in pairs} | {name for p in pairs for name in p["parts"]})
+    told = {f.reference.path for f in findings if f.kind == "tied-parameter" and f.reference is not None}
+    missing = _lone(reference, told | {p["reference"] for p in pairs} | {name for p in pairs for name in p["parts"]})
     extra = _lone(candidate, {p["candidate"] for p in pairs})
     if bool(missing) == bool(extra):
         return findings

@@ -238,6 +238,12 @@ class TestPartly:
         assert "all smaller" in how.text
         assert how.size > 0.1
 
+    def test_a_part_that_is_darker(self) -> None:
+        dark = np.where(RNG.random(SMOOTH.shape) < 0.3, SMOOTH - 1e-3 * SMOOTH.std(), SMOOTH).astype(np.float32)
+        (how,) = explain(SMOOTH, dark)
+        assert how.kind == "values"
+        assert how.size > 0
+
     def test_masks_of_two_generators_are_no_fault(self) -> None:
         masked = [np.where(RNG.random((20, 48)) < 0.15, 25, np.tile(TOKENS, (1, 4))) for _ in range(2)]
         (how,) = explain(*masked)

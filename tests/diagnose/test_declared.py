@@ -46,6 +46,7 @@ class Model:
     frozen: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     training: dict[str, bool] = field(default_factory=dict)
+    resting: int = STEPS
     objects: list[ObjectInfo] = field(default_factory=list)
     dtype: str = "float32"
     masks: int = 1
@@ -59,7 +60,7 @@ class Model:
         numbers = {name: n for n, (name, *_) in enumerate(self.layers)}
         for step in range(STEPS):
             for place, (name, *_) in enumerate(self.layers):
-                training = self.training.get(name, True)
+                training = self.training.get(name, True) and step < self.resting
                 item = [("", 100 + place, out)]
                 call = CallEvent(2 * place, step, "train", name, numbers[name], 0, 2 * place + 1, None, training)
                 call.inputs = call.outputs = [_item(*i) for i in item]
@@ -307,6 +308,12 @@ class TestStructure:
         assert (found.kind, found.severity, found.op) == ("eval-mode", "fault", "set_train")
         assert found.candidate is not None
         assert found.candidate.path == ""
+
+    def test_evaluation_that_is_never_left(self, pair: Pair) -> None:
+        pair.candidate.resting = 1
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.step) == ("eval-mode", "fault", 1)
+        assert "from step 1 on" in found.message
 
     def test_one_layer_in_evaluation(self, pair: Pair) -> None:
         pair.candidate.training = {"dropout": False}

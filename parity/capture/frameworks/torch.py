@@ -29,6 +29,7 @@ from parity.capture.frameworks.torch_ops import (
 )  # fmt: skip
 from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
+from parity.tensors import dtype_name
 
 
 class TorchAdapter:
@@ -262,16 +263,20 @@ class TorchAdapter:
         return isinstance(value, torch.nn.Parameter)
 
     def read(self, tensor: Any) -> tuple[np.ndarray, str]:
-        with torch._C.DisableTorchFunction(), torch.no_grad():
+        values, dtype = self.view(tensor)
+        return np.array(values, order="C", copy=True), dtype
+
+    def view(self, tensor: Any) -> tuple[np.ndarray, str]:
+        with torch._C.DisableTorchFunction():
             tensor = tensor.detach()
             if tensor.is_sparse:
                 tensor = tensor.to_dense()
             if tensor.dtype is torch.bfloat16:
-                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16).copy(), "bfloat16"
+                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16), "bfloat16"
             if tensor.is_conj() or tensor.is_neg():
                 tensor = tensor.resolve_conj().resolve_neg()
-            values = np.array(tensor.cpu().numpy(), order="C", copy=True)
-        return values, values.dtype.name
+            values = tensor.cpu().numpy()
+        return values, dtype_name(values.dtype)
 
     def make(self, values: np.ndarray, like: Any) -> Any:
         return torch.from_numpy(np.array(values)).to(dtype=like.dtype, device=like.device)
