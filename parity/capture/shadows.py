@@ -74,7 +74,8 @@ def _holders(source: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def _tensors(value: Any, adapter: Any) -> list[Any]:
     """The parameters of a layer, or the tensors of a list or dictionary; empty for all else."""
-    if hasattr(value, "named_modules") or hasattr(value, "cells_and_names"):
+    kind = type(value)  # objects of other libraries may do anything when they are asked for an attribute
+    if hasattr(kind, "named_modules") or hasattr(kind, "cells_and_names"):
         return [held.tensor for held in adapter.held(value) if not held.buffer]
     if isinstance(value, dict):
         value = list(value.values())

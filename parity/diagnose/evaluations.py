@@ -22,7 +22,8 @@ def evaluated(reference: Trace, candidate: Trace) -> list[Mode]:
     Returns:
         One finding at most, a fault where the candidate clearly evaluates in train mode. What may be something else
         (a look at the model's output before the first step, another number of calls) is a warning, and a candidate in
-        evaluation mode, which is how cells start, a hint: what diverges by them will show.
+        evaluation mode, which is how cells start, a hint: what diverges by them will show. Of evaluations that are
+        not reached, the scripts' text tells.
     """
     mine, theirs = _between(reference), _between(candidate)
     moody = [_moody(trace) for trace in (reference, candidate)]
@@ -32,7 +33,26 @@ def evaluated(reference: Trace, candidate: Trace) -> list[Mode]:
         modes = [{event.training for event in side[step]} for side in (mine, theirs)]
         if len(modes[0]) == len(modes[1]) == 1 and modes[0] != modes[1]:
             return [_differs(mine[step], theirs[step], moody)]
-    return []
+    return _never_left(reference, candidate, moody[1])
+
+
+def _never_left(reference: Trace, candidate: Trace, moody: frozenset[str]) -> list[Mode]:
+    """A candidate whose text never leaves train mode, where the reference's does: it shows after the captured steps."""
+    mine, theirs = (trace.meta.environment.get("modes") or {} for trace in (reference, candidate))
+    if "eval" not in mine or "eval" in theirs or "train" not in theirs or not moody:
+        return []
+    r, c = (Place("", side[kind][0], side[kind][1], kind) for side, kind in ((mine, "eval"), (theirs, "train")))
+    text = (
+        f"the candidate puts its model into train mode ({c.file}:{c.line}) and never into evaluation mode, as the "
+        f"reference does ({r.file}:{r.line}): what it evaluates after these steps, it evaluates with active "
+        f"{some(sorted(moody))}"
+    )
+    finding = Finding(
+        "train-mode", "structure", "warning", None, None, "set_train", r, c, None, None, None, text,
+        Cause("set_train(False) is not called before the candidate evaluates its model", 0.5),
+    )  # fmt: skip
+    finding.fix = "model.set_train(False)"
+    return [Mode(finding, Claim())]
 
 
 def _between(trace: Trace) -> dict[int, list[EvaluationEvent]]:

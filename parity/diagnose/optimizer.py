@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from parity.compare.faults import Judged
-from parity.diagnose.gradients import ONE_SIDED, processing_cause
+from parity.diagnose.gradients import CLIP_EPSILON, ONE_SIDED, processing_cause
 from parity.diagnose.hypotheses import LIMIT, Change, Explanation, explain, subtle
 from parity.diagnose.names import at, numbers, patterns
 from parity.diagnose.recorded import Calls, calls_of, updates_of
@@ -45,11 +45,13 @@ def optimizer_findings(judged: list[Judged], reference: Trace, candidate: Trace)
 
 def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace) -> Finding:
     flagged = [j for j in items if j.flagged]
-    step = min(j.record.step for j in flagged)
-    here = [j for j in flagged if j.record.step == step]
+    found = []
+    for step in sorted({j.record.step for j in flagged}):
+        here = [j for j in flagged if j.record.step == step]
+        found.append((step, here, *processing_cause(here, calls, reference, candidate)))
+    step, here, kind, cause = next((f for f in found if f[2] != CLIP_EPSILON), found[0])
     worst = max(here, key=lambda j: j.ratio)
     r, c = calls.places()
-    kind, cause = processing_cause(here, calls, reference, candidate)
     total = sum(j.record.step == step for j in items)
     message = (
         f"the gradients that {at(c)} is given differ from those of {at(r)}, optimizer, step {step}: {cause.text}; "
@@ -58,6 +60,8 @@ def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace
     finding = _finding(worst, kind, r, c, message, cause)
     if kind == ONE_SIDED:
         finding.severity, finding.status = "note", "propagated"
+    if kind == CLIP_EPSILON:
+        finding.severity = "warning"
     return finding
 
 

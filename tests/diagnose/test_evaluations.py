@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from parity.diagnose.evaluations import evaluated
-from parity.diagnose.stage import HINT
+from parity.diagnose.stage import HINT, Claim
 from parity.model import CallEvent, EvaluationEvent, LayerInfo, Layers, Meta
 from parity.trace import Trace, TraceWriter
 
@@ -19,14 +19,14 @@ Side = Callable[..., Trace]
 def side(tmp_path: Path) -> Side:
     """A model of two layers, with events."""
 
-    def write(*events: EvaluationEvent | CallEvent, inner: str = "Dropout") -> Trace:
+    def write(*events: EvaluationEvent | CallEvent, inner: str = "Dropout", modes: object = None) -> Trace:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.trace"
         writer = TraceWriter(path)
         root = LayerInfo(0, "", "Net", "s.py", 3, {}, [], False, ["drop"], True)
         writer.layers(Layers([root, LayerInfo(1, "drop", inner, "s.py", 4, {}, [], True)]))
         for event in (*events, CallEvent(98, 0, "train", "drop", 1, 0), CallEvent(99, 1, "train", "drop", 1, 0)):
             writer.event(event)
-        writer.meta(Meta(complete=True, steps=2))
+        writer.meta(Meta(complete=True, steps=2, environment={"modes": modes}))
         writer.finish()
         return Trace(path)
 
@@ -84,3 +84,17 @@ def test_a_reference_that_keeps_gradients_while_it_evaluates(side: Side) -> None
     ((finding, _),) = evaluated(reference, side(passes(True, 1, 1), call(True, 0)))
     assert (finding.kind, finding.severity) == ("train-mode", "fault")
     assert not evaluated(reference, side(passes(False, 1, 1), call(True, 0)))
+
+
+def test_a_candidate_that_never_leaves_train_mode_is_a_warning(side: Side) -> None:
+    both = {"train": ("s.py", 3), "eval": ("s.py", 8)}
+    reference, candidate = side(modes=both), side(modes={"train": ("s.py", 4)})
+    ((finding, claim),) = evaluated(reference, candidate)
+    assert (finding.kind, finding.severity, finding.status) == ("train-mode", "warning", None)
+    assert finding.reference is not None and finding.candidate is not None
+    assert (finding.reference.line, finding.candidate.line) == (8, 4)
+    assert claim == Claim()
+    assert not evaluated(reference, side(modes=both))
+    assert not evaluated(candidate, candidate)
+    assert not evaluated(reference, side(modes={}))
+    assert not evaluated(reference, side(modes={"train": ("s.py", 4)}, inner="Dense"))
