@@ -2,7 +2,8 @@
 
     python benchmarks/compare_cost.py [--case CASE] [--runs 3]
 
-Both arms run in turn under the same environment settings, the comparison with `--fresh`; the figure is the ratio of the medians of the wall times.
+Both arms run in turn under the same environment settings, the comparison with `--fresh`; the figure is the ratio of the
+medians of the wall times.
 """
 
 from __future__ import annotations
