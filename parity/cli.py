@@ -53,6 +53,9 @@ def command() -> None:
     """
 
 
+_every = click.option(
+    "--all", "every", is_flag=True, help="List all declared values of both sides, also those that do not differ."
+)
 _formatted = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="On stdout.")
 
 
@@ -130,6 +133,7 @@ def _tolerance(given: dict[str, Any]) -> tuple[float | None, float | None]:
 @click.option("--reference-args", metavar='"..."', default="", help="Arguments of the reference alone.")
 @click.option("--candidate-args", metavar='"..."', default="", help="Arguments of the candidate alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Show progress and where the time went.")
+@_every
 @click.pass_obj
 def compare(script_args: list[str], /, **given: Any) -> Task:
     """Compare REFERENCE with CANDIDATE: training scripts (.py) or traces (.trace).
@@ -165,7 +169,7 @@ def compare(script_args: list[str], /, **given: Any) -> Task:
         byte_count("--max-disk", given["max_disk"]), tuple(config.pin),
     )  # fmt: skip
     outputs = [output_file(name) for name in given["outputs"]]
-    return lambda: _compare(request, outputs, given["form"], given["verbose"])
+    return lambda: _compare(request, outputs, given["form"], given["verbose"], given["every"])
 
 
 def _explicit() -> set[str]:
@@ -175,7 +179,7 @@ def _explicit() -> set[str]:
     return {name for name in context.params if context.get_parameter_source(name) is source.COMMANDLINE}
 
 
-def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) -> int:
+def _compare(request: Request, outputs: list[Path], form: str, verbose: bool, every: bool) -> int:
     from parity.console import Console
     from parity.pipeline import Unfinished, compare_scripts
     from parity.report.json import document, dumps
@@ -200,7 +204,7 @@ def _compare(request: Request, outputs: list[Path], form: str, verbose: bool) ->
     if form == "json":
         _print(dumps(document(comparison)))
     else:
-        _print_text(comparison)
+        _print_text(comparison, every)
     return _EXITS.get(comparison.verdict, Exit.ERROR)
 
 
@@ -277,6 +281,7 @@ def _kept(output: Path) -> Iterator[None]:
 @click.argument("saved")
 @click.option("-o", "outputs", multiple=True, metavar="FILE", help="Write a report (.json); may be repeated.")
 @_formatted
+@_every
 @_judging
 def report(**given: Any) -> Task:
     """Print the comparison that is kept in SAVED (the folder of --keep, or a comparison.json), without running it.
@@ -297,7 +302,7 @@ def report(**given: Any) -> Task:
         if given["form"] == "json":
             _print(dumps(document(comparison)))
         else:
-            _print_text(comparison)
+            _print_text(comparison, given["every"])
         return _EXITS.get(comparison.verdict, Exit.ERROR)
 
     return run
@@ -490,10 +495,15 @@ def _write_reports(outputs: list[Path], comparison: Comparison) -> None:
         os.replace(beside, path)
 
 
-def _print_text(comparison: Comparison) -> None:
+def _print_text(comparison: Comparison, every: bool = False) -> None:
+    from rich.text import Text
+
+    from parity.report.declared import render_declared
     from parity.report.terminal import render
 
     text = render(comparison)
+    if every:
+        text = Text("\n\n").join([text, render_declared(comparison)])
     if sys.stdout is not None and sys.stdout.isatty():
         from rich.console import Console as Terminal
 

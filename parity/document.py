@@ -50,6 +50,31 @@ class Finding(msgspec.Struct):
     related: list[int] = []
 
 
+class Value(msgspec.Struct):
+    """One side of a declared value, and who chose it (`given at ms.py:57`, `MindSpore's default`)."""
+
+    value: Any
+    origin: str
+
+
+class Listed(msgspec.Struct):
+    """One declared value of both sides, whether it differs or not.
+
+    Attributes:
+        of: The layer, optimizer or loader.
+        name: The argument, by both names where the sides call it differently.
+        reference: The reference's, None where it has none.
+        candidate: The candidate's.
+        equal: Whether both mean the same; None where nothing can be said.
+    """
+
+    of: str
+    name: str
+    reference: Value | None
+    candidate: Value | None
+    equal: bool | None
+
+
 class Stage(msgspec.Struct):
     """What one stage compared: `status` is match, diverged, inconclusive, absent or skipped."""
 

@@ -120,7 +120,8 @@ class LoaderEvent(msgspec.Struct, tag="loader"):
     """A data loader, when it yields its first batch.
 
     `name` is what the script calls it; `pipeline` goes from the source to the batch; `shuffled` is None where it
-    cannot be told; `constants` are the script's global lists of numbers, by name.
+    cannot be told; `constants` are the script's global lists of numbers, by name; `code` is the call that makes the
+    batches, as the script has it.
     """
 
     id: int
@@ -133,6 +134,7 @@ class LoaderEvent(msgspec.Struct, tag="loader"):
     pipeline: list[PipelineOp] = []
     shuffled: bool | None = None
     constants: dict[str, list[float]] = {}
+    code: str | None = None
 
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
@@ -199,6 +201,53 @@ class EnteredEvent(msgspec.Struct, tag="entered"):
     own: TensorRef
     given: TensorRef | None
     same: bool
+    file: str | None = None
+    line: int | None = None
+
+
+class EvaluationEvent(msgspec.Struct, tag="evaluation"):
+    """Calls of a model that belong to no training step: nothing is learned from them.
+
+    `step` is how many steps were done before, `training` the model's mode, `calls` their number; `file` and `line` are
+    those of the first.
+    """
+
+    step: int
+    path: str
+    training: bool
+    calls: int
+    file: str | None = None
+    line: int | None = None
+
+
+class MetricEvent(msgspec.Struct, tag="metric"):
+    """The answer of a metric object: what it was given since it began, and its numbers by name (`""` for a single one).
+
+    `step` is how many steps were done before; `inputs` are empty where they are too many; `library` tells a class of a
+    library from one of the script's own.
+    """
+
+    step: int
+    name: str
+    class_name: str
+    library: bool
+    arguments: dict[str, Any]
+    inputs: list[TensorRef]
+    values: dict[str, TensorRef]
+    file: str | None = None
+    line: int | None = None
+
+
+class ShadowEvent(msgspec.Struct, tag="shadow"):
+    """A copy of the weights that the script keeps beside its model, before a step: a sample of its elements (float64),
+    and the same elements of the weights.
+    """
+
+    step: int
+    name: str
+    class_name: str
+    values: TensorRef
+    weights: TensorRef
     file: str | None = None
     line: int | None = None
 
@@ -310,6 +359,9 @@ Event = (
     | LoadedEvent
     | EpochEvent
     | EnteredEvent
+    | EvaluationEvent
+    | ShadowEvent
+    | MetricEvent
 )
 
 
@@ -351,8 +403,10 @@ class ObjectInfo(msgspec.Struct):
     """What a script made or called besides layers, with its effective arguments (defaults filled in).
 
     `kind` is `optimizer`, `schedule`, `rates` (the learning rates of one parameter group after the last captured step,
-    one value a step in `values`), `seed`, `clip` or `scaler`; `name` is the optimizer's where it belongs to one; `code`
-    the call as the script has it.
+    one value a step in `values`), `seed`, `determinism`, `clip`, `scaler`, `epochs` (the loop or the call that says how
+    many there are) or `config` (parsed options or a configuration file: `type` is `argparse` or the file's name,
+    `arguments` the nest of its values); `name` is the optimizer's where it belongs to one, or what the script calls it;
+    `code` the call as the script has it.
     """
 
     kind: str

@@ -7,13 +7,11 @@ header. A trace is written to `NAME.trace.partial` and renamed when it is comple
 from __future__ import annotations
 
 import errno
-import hashlib
+import functools
 import itertools
-import json
 import os
-import re
 import shutil
-import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,21 +20,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from parity.digest import digest_of
 from parity.errors import OutOfSpace, TraceError
 from parity.model import EVALUATION, SCHEMA, Event, Layers, LossEvent, Meta, TensorEvent, TensorRef
 from parity.space import FULL, disk_full, over_limit
+from parity.statistics import statistics, widen
+from parity.tensors import DTYPES, TensorFiles, dtype_name, read_header
 
-FLUSH_BYTES = 64 * 2**20
-"""Tensors are gathered to this many bytes before a file of them is written."""
-
-_DTYPES = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "int32": "I32",
-    "uint32": "U32", "int64": "I64", "uint64": "U64", "float16": "F16", "bfloat16": "BF16",
-    "float32": "F32", "float64": "F64",
-}  # fmt: skip
-_NAMES = {tag: name for name, tag in _DTYPES.items()}
-_DIGEST = re.compile(r"[0-9a-f]{32}")
-_MAX_HEADER = 100 * 2**20
 _MAX_RECORD = 256 * 2**20
 """Bytes of `meta.json`, of `layers.json` or of one event that are still read: those of real traces are far smaller."""
 
@@ -45,50 +35,6 @@ MAPPED = 2
 
 FEW = 64
 """Elements of a tensor that a summary stores too: losses are looked at one by one."""
-
-RESERVE = 32 * 2**20
-"""Bytes that a trace leaves free on its disk."""
-
-
-def digest_of(array: np.ndarray, dtype: str) -> str:
-    """BLAKE2b of a tensor's bytes, shape and dtype: 32 hexadecimal digits."""
-    hasher = hashlib.blake2b(f"{dtype}{array.shape}".encode(), digest_size=16)
-    hasher.update(_bytes(array))
-    return hasher.hexdigest()
-
-
-def _bytes(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def widen(array: np.ndarray, dtype: str) -> np.ndarray:
-    """A stored array as NumPy can compute with it: bfloat16 bits (uint16) become float32."""
-    if dtype != "bfloat16":
-        return array
-    return (array.astype(np.uint32) << 16).view(np.float32)
-
-
-def _statistics(ref: TensorRef, array: np.ndarray) -> TensorEvent:
-    values = widen(array, ref.dtype)
-    if values.size == 0 or values.dtype.kind not in "fiub":
-        return TensorEvent(ref)
-    if values.dtype.kind != "f":
-        wide = values.astype(np.float64) if values.dtype.kind == "b" else values
-        return TensorEvent(ref, float(wide.min()), float(wide.max()), float(wide.mean()))
-    wide = values if values.dtype != np.float16 else values.astype(np.float32)
-    low, high = float(wide.min()), float(wide.max())
-    nonfinite = 0
-    if not (np.isfinite(low) and np.isfinite(high)):
-        finite = np.isfinite(wide)
-        nonfinite = int(wide.size - finite.sum())
-        wide = wide[finite]
-        if wide.size == 0:
-            return TensorEvent(ref, nonfinite=nonfinite)
-        low, high = float(wide.min()), float(wide.max())
-    flat = wide.reshape(-1)
-    with np.errstate(over="ignore", under="ignore"):
-        rms = float(np.sqrt(float(np.dot(flat, flat)) / flat.size)) if high - low < 1e18 else None
-        return TensorEvent(ref, low, high, float(flat.mean()), rms, nonfinite)
 
 
 _EMPTY = 10_000
@@ -125,32 +71,30 @@ class TraceWriter:
         self._encoder = msgspec.json.Encoder()
         self._known: set[str] = set()
         self._stored: set[str] = set()
-        self._pending: dict[str, tuple[TensorRef, np.ndarray]] = {}
-        self._pending_bytes = 0
-        self._files = 0
+        self._files = TensorFiles(self.partial / "tensors")
 
     def put(self, array: np.ndarray, dtype: str | None = None) -> TensorRef:
         """Stores a tensor unless its content is already there.
 
         Args:
-            array: Any shape; bfloat16 as its bits in uint16, with `dtype="bfloat16"`. Not changed afterwards.
+            array: Any shape; bfloat16 as its bits in uint16, with `dtype="bfloat16"`. It may change afterwards.
             dtype: The framework's element type; the array's own where it is not given.
         """
         self._check()
-        dtype = dtype or array.dtype.name
-        if dtype not in _DTYPES:
+        dtype = dtype or dtype_name(array.dtype)
+        if dtype not in DTYPES:
             array, dtype = array.astype(np.float64), "float64"
-        ref = TensorRef(digest_of(array, dtype), dtype, tuple(array.shape))
+        shape = tuple(array.shape)
+        array = np.ascontiguousarray(array)
+        ref = TensorRef(digest_of(array.reshape(shape), dtype), dtype, shape)
         if ref.digest not in self._known:
             self._known.add(ref.digest)
-            self.event(_statistics(ref, array))
+            self.event(statistics(ref, array))
         if (self.keeping or array.size <= FEW) and ref.digest not in self._stored:
             self._stored.add(ref.digest)
-            self._pending[ref.digest] = (ref, array)
-            self._pending_bytes += array.nbytes
+            with self._on_disk():
+                self._files.add(ref, array)
             self.written += array.nbytes
-            if self._pending_bytes > FLUSH_BYTES:
-                self.flush()
         return ref
 
     @contextmanager
@@ -167,25 +111,16 @@ class TraceWriter:
         self._check()
         line = self._encoder.encode(event) + b"\n"
         self.written += len(line)
-        with self._on_disk():
+        try:
             self._events.write(line)
+        except OSError as error:
+            raise self._failing(error) from None
 
     def flush(self) -> None:
-        """Writes the gathered tensors to a file of their own."""
+        """Brings what was written so far to where it is found after the process was killed."""
         self._check()
         with self._on_disk():
-            if self._pending:
-                if shutil.disk_usage(self.partial).free < self._pending_bytes + RESERVE:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                path = self.partial / "tensors" / f"{self._files:05}.safetensors"
-                try:
-                    _write_safetensors(path, self._pending)
-                except OSError:
-                    path.unlink(missing_ok=True)
-                    raise
-                self._files += 1
-                self._pending.clear()
-                self._pending_bytes = 0
+            self._files.close()
             self._events.flush()
 
     def layers(self, layers: Layers) -> None:
@@ -212,15 +147,19 @@ class TraceWriter:
         if self.failed is not None:
             raise self.failed
 
+    def _failing(self, error: OSError) -> Exception:
+        """What a failed write is raised as: nothing more is written to a full disk."""
+        if error.errno not in FULL:
+            return error
+        self.failed = disk_full(self.partial, error)
+        return self.failed
+
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno not in FULL:
-                raise
-            self.failed = disk_full(self.partial, error)
-            raise self.failed from None
+            raise self._failing(error) from None
 
     def finish(self) -> None:
         """Completes the trace under its final name, replacing an older trace."""
@@ -313,7 +252,7 @@ class Trace:
             if path.is_symlink() or not path.is_file():
                 kind = "a symbolic link" if path.is_symlink() else "no file"
                 raise TraceError(f"{path} is {kind}", hint="a trace holds its own tensors: copy it again")
-            locations.update(_read_header(path))
+            locations.update(read_header(path))
         return locations
 
     def __contains__(self, ref: TensorRef) -> bool:
@@ -329,7 +268,7 @@ class Trace:
         if location is None:
             raise TraceError(f"{self.path} lacks tensor {ref.digest[:8]}", hint="capture the script again")
         path, offset, nbytes = location
-        if ref.dtype not in _DTYPES or any(extent < 0 for extent in ref.shape):
+        if ref.dtype not in DTYPES or any(extent < 0 for extent in ref.shape):
             raise TraceError(f"{self.path}: tensor {ref.digest[:8]} cannot be of {ref.dtype}{ref.shape}")
         raw = np.dtype("uint16" if ref.dtype == "bfloat16" else ref.dtype)
         if raw.itemsize * ref.size != nbytes:
@@ -356,14 +295,29 @@ class Trace:
 
     def of(self, kind: type[Any], step: int | None = None) -> list[Any]:
         """The records of one kind, in the order in which they were written: of one step, or of all of training."""
-        found = [e for e in self.events if isinstance(e, kind)]
         if step is None:
-            return [e for e in found if getattr(e, "step", 0) != EVALUATION]
-        return [e for e in found if e.step == step]
+            return [e for e in self._kinds.get(kind, ()) if getattr(e, "step", 0) != EVALUATION]
+        return list(self._steps.get((kind, step), ()))
 
     def every(self, kind: type[Any]) -> list[Any]:
         """The same of training and of evaluation mode."""
-        return [e for e in self.events if isinstance(e, kind)]
+        return list(self._kinds.get(kind, ()))
+
+    @functools.cached_property
+    def _kinds(self) -> dict[type[Any], list[Any]]:
+        """The records by their kind."""
+        found: dict[type[Any], list[Any]] = defaultdict(list)
+        for event in self.events:
+            found[type(event)].append(event)
+        return dict(found)
+
+    @functools.cached_property
+    def _steps(self) -> dict[tuple[type[Any], int | None], list[Any]]:
+        """The records by their kind and step."""
+        found: dict[tuple[type[Any], int | None], list[Any]] = defaultdict(list)
+        for event in self.events:
+            found[type(event), getattr(event, "step", None)].append(event)
+        return dict(found)
 
 
 def loss_curve(trace: Trace) -> list[float]:
@@ -372,52 +326,3 @@ def loss_curve(trace: Trace) -> list[float]:
     for event in trace.of(LossEvent):
         found.setdefault(event.step, []).append(float(np.mean(np.asarray(trace.array(event.ref), np.float64))))
     return [float(np.mean(found[step])) if step in found else float("nan") for step in range(trace.meta.steps)]
-
-
-def _write_safetensors(path: Path, tensors: dict[str, tuple[TensorRef, np.ndarray]]) -> None:
-    """Writes the safetensors format (header length, JSON header, bytes) without a second copy in memory.
-
-    The library's own writer takes only whole buffers, and none of them bfloat16 from NumPy.
-    """
-    header: dict[str, Any] = {}
-    offset = 0
-    for digest, (ref, array) in tensors.items():
-        end = offset + array.nbytes
-        header[digest] = {"dtype": _DTYPES[ref.dtype], "shape": list(ref.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 64)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for _, array in tensors.values():
-            file.write(_bytes(array))
-
-
-def _read_header(path: Path) -> dict[str, tuple[Path, int, int]]:
-    """Digest to (file, offset, bytes), from a safetensors header whose every number is checked against the file."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 0 < length <= min(_MAX_HEADER, size - 8):
-            raise TraceError(f"{path} is truncated or no safetensors file", hint="capture the script again")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError) as error:
-            raise TraceError(f"{path} has a damaged header: {error}", hint="capture the script again") from None
-    found: dict[str, tuple[Path, int, int]] = {}
-    for digest, entry in header.items() if isinstance(header, dict) else ():
-        if digest == "__metadata__":
-            continue
-        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-        if (
-            not _DIGEST.fullmatch(digest)
-            or not isinstance(offsets, list)
-            or len(offsets) != 2
-            or not all(isinstance(n, int) for n in offsets)
-            or not 0 <= offsets[0] <= offsets[1] <= size - 8 - length
-            or entry.get("dtype") not in _NAMES
-        ):
-            raise TraceError(f"{path} has a damaged entry {str(digest)[:40]!r}", hint="capture the script again")
-        found[digest] = (path, 8 + length + offsets[0], offsets[1] - offsets[0])
-    return found

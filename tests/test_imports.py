@@ -17,7 +17,8 @@ FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 GROUND = {"errors", "model"}
 MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
 COMMON = {
-    *("trace", "words", "sample", "samples", "tolerance", "document", "options", "measured", "noise", "space"),
+    *("trace", "tensors", "digest", "statistics", "words", "sample", "samples"),
+    *("tolerance", "document", "options", "measured", "noise", "space"),
     *MAPPINGS,
 }
 JUDGEMENT = ["align", "data", "compare", "diagnose", "report"]

@@ -16,7 +16,8 @@ import pytest
 
 from parity.errors import TraceError
 from parity.model import BufferEvent, Layers, LossEvent, Meta, TensorEvent, TensorRef
-from parity.trace import Trace, TraceWriter, widen
+from parity.statistics import widen
+from parity.trace import Trace, TraceWriter
 
 DTYPES = [
     "bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",

@@ -382,14 +382,20 @@ def _multiplies(trace: Trace, step: int, factor: float) -> bool:
     for call in trace.of(OptimizerEvent, step):
         if name in call.given:
             wanted.append(np.asarray(trace.array(call.given[name]), np.float64).reshape(-1) / factor)
-    clips = {  # a library's clipping multiplies by its limit, and divides by the norm
+    clips = {  # a library's clipping takes the norm, multiplies by its limit and divides by the norm
         (call.file, call.line) for call in trace.objects
         if call.kind == "clip" and any(
             isinstance(most, (int, float)) and abs(most / factor - 1) < 0.01 for most in call.arguments.values()
         )
     }  # fmt: skip
-    for op in trace.of(OpEvent, step):
-        for item in op.outputs if (op.file, op.line) not in clips else ():
+    normed: set[int] = set()
+    for op in sorted(trace.of(OpEvent, step), key=lambda op: op.id):
+        if (op.file, op.line) in clips:
+            clipped = not normed.isdisjoint(op.inputs)
+            normed.update(op.inputs)
+            if clipped:
+                continue
+        for item in op.outputs:
             if item.ref.size == passes[0].size and "float" in item.ref.dtype:
                 values = np.asarray(trace.array(item.ref), np.float64).reshape(-1)
                 if any(distance(values, other) < 1e-4 for other in wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from parity.capture.job import Job
+from parity.capture.meters import LIBRARIES, Meters
 from parity.capture.run import SEED, on_import, tell
 from parity.capture.session import Session
 from parity.errors import CaptureFailed, ParityError
@@ -26,6 +28,7 @@ class _Frameworks:
     def __init__(self) -> None:
         self.adapters: list[Any] = []
         self.session: Session | None = None
+        self.meters = Meters(lambda: self.session)
 
     def torch(self) -> None:
         from parity.capture.frameworks.torch import TorchAdapter
@@ -36,6 +39,11 @@ class _Frameworks:
         from parity.capture.frameworks.mindspore import MindSporeAdapter
 
         self._add(MindSporeAdapter())
+        self.metrics("mindspore.train")
+
+    def metrics(self, module: str) -> None:
+        """Follows the metric objects of a library that was just imported."""
+        self.meters.follow_all(sys.modules[module].Metric)
 
     def _add(self, adapter: Any) -> None:
         self.adapters.append(adapter)
@@ -68,7 +76,9 @@ def main(path: str) -> int:
     frameworks = _Frameworks()
     _first_to_go()
     os.register_at_fork(after_in_child=frameworks.forget)
-    on_import({"torch": frameworks.torch, "mindspore": frameworks.mindspore})
+    libraries = {name: functools.partial(frameworks.metrics, name) for name in LIBRARIES}
+    on_import({"torch": frameworks.torch, "mindspore": frameworks.mindspore, **libraries})
+    frameworks.meters.follow_scripts()
     try:
         if job.kind == "force":
             from parity.capture.forced import run_forced

@@ -128,6 +128,15 @@ def _script_failed(meta: Meta, what: str, python: str, side: str) -> ParityError
             side=side,
         )
     text = str(error.get("text") or "it was interrupted").rstrip()
+    sizes = meta.environment.get("batch_sizes")
+    if isinstance(sizes, list) and len(sizes) == 2:
+        own, given = sizes
+        return ScriptError(
+            f"the {what} failed with the reference's batches of {given} samples (its own have {own}); "
+            f"captured {_steps(meta.steps)}\n{text}",
+            hint=f"make its batches have {given} samples, as the reference's; with --free it keeps its own",
+            side=side,
+        )
     return ScriptError(
         f"the {what} failed; captured {_steps(meta.steps)}\n{text}",
         hint="it must run by itself first; arguments for it stand after --",

@@ -298,6 +298,9 @@ class Forcer(LayerForcing):
                 record.single = max(record.single, _coefficients(optimizer, parameter) * rms(mine - before))
                 record.detail = f"{rms(mine - before):.6g} {rms(theirs - before):.6g}"
                 _proportion(record, mine - before, theirs - before)
+                (gradient,) = self.adapter.gradients([parameter])
+                given = self._read(gradient) if gradient is not None else None
+                _projected(record, theirs - mine, {"weight": before, "gradient": given, "sign": np.sign(mine - before)})
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
         for held in self.held:
@@ -455,6 +458,19 @@ def _proportion(record: Measured, mine: np.ndarray, theirs: np.ndarray) -> None:
         factor = float(np.sum(mine * theirs)) / square
         record.alternatives["update-factor"] = factor
         record.alternatives["update-rest"] = rms(theirs - factor * mine) / max(rms(theirs), 1e-30)
+
+
+def _projected(record: Measured, error: np.ndarray, directions: dict[str, np.ndarray | None]) -> None:
+    """Notes what multiple of each direction an error of an update is, and what that leaves, relative to it."""
+    size = rms(error)
+    if not size or not np.isfinite(error).all():
+        return
+    for name, direction in directions.items():
+        square = float(np.sum(direction**2)) if direction is not None else 0.0
+        if direction is not None and square > 0 and direction.shape == error.shape:
+            factor = float(np.sum(error * direction)) / square
+            record.alternatives[f"{name}-factor"] = factor
+            record.alternatives[f"{name}-rest"] = rms(error - factor * direction) / size
 
 
 def _round_factor(ratio: float) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 from parity.capture.frameworks.base import Adapter, Held, Origin
 from parity.model import InitialEvent, TensorRef
 from parity.sample import spread
-from parity.trace import TraceWriter, widen
+from parity.statistics import widen
+from parity.trace import TraceWriter
 
 VALUES = 32768
 """Values that are kept of one distribution: enough to tell scales that differ by 5% at a level of 1e-8."""

@@ -16,7 +16,8 @@ from parity.capture.source import Source
 from parity.capture.store import Key, Store
 from parity.measured import ForcedOp, Measured
 from parity.model import RandomEvent
-from parity.trace import Trace, widen
+from parity.statistics import widen
+from parity.trace import Trace
 
 LINEAR = {"linear", "addmm", "matmul"}
 """Ops that multiply by a weight."""

@@ -13,6 +13,7 @@ from parity.capture.frameworks.base import replace_tensors
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
+from parity.digest import digest_of
 from parity.model import (
     BufferEvent,
     CallEvent,
@@ -25,7 +26,8 @@ from parity.model import (
     TensorRef,
 )
 from parity.noise import Key, Noise, write_noise
-from parity.trace import Trace, digest_of, widen
+from parity.statistics import widen
+from parity.trace import Trace
 
 PASSES = 3
 """Runs with moved values; a scalar noise estimate from fewer is unreliable."""
@@ -44,7 +46,8 @@ class _Held:
     def put(self, array: np.ndarray, dtype: str | None = None) -> TensorRef:
         name = dtype or array.dtype.name
         ref = TensorRef(digest_of(array, name), name, tuple(array.shape))
-        self.arrays[ref.digest] = widen(array, name)
+        if ref.digest not in self.arrays:
+            self.arrays[ref.digest] = widen(np.array(array), name)
         return ref
 
     def needed(self) -> nullcontext[None]:
@@ -80,6 +83,7 @@ class NoisePass(Recorder):
         self._known |= {key: ref for event in base.of(GradEvent) for key, ref in _tensors(event, calls)}
 
     initials = False
+    meters = False
 
     def _heard(self, event: Event) -> None:
         if isinstance(event, CallEvent):

@@ -11,25 +11,30 @@ import numpy as np
 
 from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
+from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
+from parity.capture.shadows import shadows
 from parity.capture.source import Source
 from parity.capture.survey import arrays_in, numbers_of
 from parity.model import (
     BatchEvent,
     BufferEvent,
     CallEvent,
+    EvaluationEvent,
     GradEvent,
     Item,
     LayerInfo,
     Layers,
     LoaderEvent,
     LossEvent,
+    MetricEvent,
     ObjectInfo,
     OpEvent,
     OptimizerEvent,
     ParameterGradEvent,
     ParameterInfo,
     RandomEvent,
+    ShadowEvent,
     SourceEvent,
     StateEvent,
     TensorRef,
@@ -39,6 +44,9 @@ from parity.trace import TraceWriter
 PLANNED = 2000
 """Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
+
+_ASIDE = 4096
+"""Layers that were called outside of steps which are kept in mind, in each mode, until the model is known."""
 
 _LOADERS = 64
 """Objects that may be loaders which are kept in mind until the first step ends."""
@@ -55,6 +63,7 @@ class Recorder(Session):
     """
 
     initials = True
+    meters = True
 
     def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
         super().__init__(source, steps, inference=inference)
@@ -66,6 +75,7 @@ class Recorder(Session):
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
         self._objects: list[ObjectInfo] = []
+        self._configurations: list[tuple[ObjectInfo, Any]] = []
         self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
@@ -75,12 +85,14 @@ class Recorder(Session):
         self.used_loaders: set[int] = set()
         self._loaders: list[LoaderEvent] = []
         self._made_loaders: list[Any] = []
+        self._shadowed = -1
+        self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
 
     # Tensors --------------------------------------------------------------------------------------------------
 
     def store(self, tensor: Any) -> TensorRef:
         """Stores a tensor's present values."""
-        return self.writer.put(*self.adapter.read(tensor))
+        return self.writer.put(*self.adapter.view(tensor))
 
     def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
         """A tensor's place, identity and content; one without identity came from outside and is a source."""
@@ -88,10 +100,10 @@ class Recorder(Session):
         if tag is None:
             parameter = self.parameter_name(tensor)
             tag = next(self._tags)
-            with self.writer.needed() if origin is not None else nullcontext():
+            given = origin is not None and parameter is None  # the other run has its own parameters
+            with self.writer.needed() if given else nullcontext():
                 ref = self.store(tensor)
             self.adapter.set_tag(tensor, tag)
-            self._keep.append(tensor)
             self._refs[tag] = ref
             if origin is not None:
                 label = f"parameter:{parameter}" if parameter else origin
@@ -105,7 +117,6 @@ class Recorder(Session):
         """The same for a tensor that an op has just made."""
         tag = next(self._tags)
         self.adapter.set_tag(tensor, tag)
-        self._keep.append(tensor)
         self._refs[tag] = self.store(tensor)
         return Item(name, tag, self._refs[tag])
 
@@ -118,6 +129,19 @@ class Recorder(Session):
         info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
         if not self.finished and info not in self._objects:
             self._objects.append(info)
+
+    def configured(self, form: str, value: Any, values: dict[str, Any], given: list[str]) -> None:
+        """The script parsed its options or loaded a configuration file."""
+        if not self.finished:
+            file, line = self.source.here()
+            self._configurations.append((ObjectInfo("config", form, "", file, line, values, given), value))
+
+    def _looped(self) -> None:
+        """Notes how many epochs the loop has in which the first batch is read."""
+        loop = epochs(self.source)
+        if loop is not None:
+            made = Made(loop.file, loop.line, {"epochs": loop.rounds}, ["epochs"])
+            self._objects.append(ObjectInfo("epochs", "range", "", *made, code=loop.code))
 
     def plan(self) -> None:
         """Notes how the script's schedules would have gone on after the last captured step."""
@@ -201,9 +225,58 @@ class Recorder(Session):
             )
         return known
 
+    def metered(
+        self, metric: Any, made: Made, inputs: list[np.ndarray], values: dict[str, np.ndarray], library: bool
+    ) -> None:
+        with self.writer.needed():
+            given = [self.writer.put(array) for array in inputs]
+            answers = {name: self.writer.put(array) for name, array in values.items()}
+        kind = type(metric).__name__
+        name = self.source.called(metric) or kind
+        self.writer.event(
+            MetricEvent(self.step, name, kind, library, made.arguments, given, answers, *self.source.here())
+        )
+
+    def _note_shadows(self) -> None:
+        """Once a step, before it changes anything: copies of the weights that the script keeps."""
+        if self._shadowed == self.step or self.inference or self.light or self.evaluating:
+            return
+        self._shadowed = self.step
+        self.busy = True
+        for shadow in shadows(self):
+            with self.writer.needed():
+                values, weights = self.writer.put(shadow.values), self.writer.put(shadow.weights)
+            place = self.source.assigned(shadow.name.partition(".")[0])
+            self.writer.event(ShadowEvent(self.step, shadow.name, shadow.class_name, values, weights, *place))
+        self.busy = False
+
+    def aside(self, layer: Any) -> None:
+        if self.finished or self.busy or self.in_backward or self.stack:
+            return
+        if self._ready and not any(layer is root for root in self.roots):
+            return
+        key = (id(layer), self.step, self.adapter.training(layer))
+        known = self._aside.get(key)
+        if known is not None:
+            known.calls += 1
+        elif len(self._aside) < _ASIDE:
+            self._keep_forever(layer)
+            self._aside[key] = EvaluationEvent(self.step, "", key[2], 1, *self.source.here())
+
+    def _evaluations(self) -> None:
+        """Writes down calls of the model that belonged to no step."""
+        paths = {id(root): self.path(root) for root in self.roots}
+        for (layer, _, _), event in self._aside.items():
+            if layer in paths:
+                event.path = paths[layer]
+                self.writer.event(event)
+        self._aside.clear()
+
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self.light and not any(frame.layer is root for root in self.roots):
             return args, kwargs
+        if self.meters:
+            self._note_shadows()
         self.busy = True
         origin = f"argument of {frame.path or 'the model'}"
         inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]
@@ -276,6 +349,8 @@ class Recorder(Session):
             if length is not None:
                 self.facts.setdefault("batches_per_epoch", length)
             number = self._loader(loader)
+            if not self.used_loaders:
+                self._looped()
             self.used_loaders.add(number)
             with self.writer.needed():
                 items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
@@ -304,6 +379,7 @@ class Recorder(Session):
         self.loaders.append(loader)
         event = self.adapter.describe_loader(loader)
         event.id, event.name = len(self._loaders), self.source.called(loader)
+        event.code = next(filter(None, (self.source.call(event.file, event.line, n) for n in _batching(event))), None)
         event.constants = numbers_of(sys.modules["__main__"])
         self._loaders.append(event)
         self.writer.event(event)
@@ -447,4 +523,13 @@ class Recorder(Session):
             for _, layer in self.adapter.named_layers(root):
                 self.layer_id(layer)
         self.busy = False
-        self.writer.layers(Layers(self._layers, self.parameters, self._optimizer_objects() + self._objects))
+        self._evaluations()
+        for info, value in self._configurations:
+            info.name = self.source.called(value) or info.name
+        objects = [*self._optimizer_objects(), *self._objects, *(info for info, _ in self._configurations)]
+        self.writer.layers(Layers(self._layers, self.parameters, objects))
+
+
+def _batching(loader: LoaderEvent) -> tuple[str, ...]:
+    """By which names a script may call what makes a loader's batches."""
+    return "batch", "padded_batch", loader.class_name

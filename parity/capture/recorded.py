@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from parity.capture.configured import Configurations
 from parity.capture.inputs import Watch
 from parity.capture.job import Job
+from parity.capture.mode_calls import mode_calls
 from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence, tell
@@ -96,7 +98,8 @@ class _Run:
     def script(self, frameworks: Any) -> Outcome:
         """Runs it to its end, or to the end of its last recorded step."""
         start = time.perf_counter()
-        outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
+        with Configurations(self.recorder.source, self.recorder.configured):
+            outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
         self.recorder.script_ended(outcome.kind == "ended")
         self.meta.timings["script"] = time.perf_counter() - start
         self.recorder.finished = True
@@ -137,8 +140,9 @@ class _Run:
             survey(self.writer, recorder.adapter, recorder.loaders, recorder.used_loaders, batches, seconds)
         if outcome.kind == "stopped":
             self.recorder.plan()
-        self._describe()
         meta = self.meta
+        meta.environment["modes"] = mode_calls(recorder.source)
+        self._describe()
         meta.stopped = outcome.kind == "stopped"
         if outcome.kind == "failed":
             meta.error = {"text": readable(outcome.text), "summary": readable(outcome.error)}

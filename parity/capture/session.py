@@ -6,6 +6,8 @@ import itertools
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from parity.capture.evaluation import Given, evaluate
 from parity.capture.frameworks.base import Adapter, Held, Made
 from parity.capture.source import Source
@@ -46,6 +48,9 @@ class Session:
 
     initials = False
     """Whether it is to be followed how parameters get their initial values."""
+
+    meters = False
+    """Whether metric objects are followed."""
 
     def __init__(self, source: Source, steps: int, stop: bool = True, inference: bool | None = False) -> None:
         self.source = source
@@ -131,6 +136,14 @@ class Session:
         if self.light and self.stack and not any(layer is root for root in self.roots):
             return False
         return bool(self.optimizers) and (bool(self.stack) or self.adapter.recording(layer))
+
+    def metered(
+        self, metric: Any, made: Made, inputs: list[np.ndarray], values: dict[str, np.ndarray], library: bool
+    ) -> None:
+        """A metric object, made like that, was given `inputs` and answers `values`."""
+
+    def aside(self, layer: Any) -> None:
+        """A layer is called that belongs to no step."""
 
     def enter(
         self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

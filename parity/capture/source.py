@@ -110,6 +110,16 @@ class Source:
         found = self._texts[file].get((line, name), [])
         return found[0] if len(found) == 1 else None
 
+    def assigned(self, name: str) -> tuple[str | None, int | None]:
+        """Where the script first gives a global name a value."""
+        try:
+            tree = ast.parse(self.script.read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            return None, None
+        names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.id == name]
+        line = min((n.lineno for n in names), default=None)
+        return (self.own(str(self.script)), line) if line is not None else (None, None)
+
     def caller(self) -> tuple[str | None, int | None]:
         """File and line of the function that called the caller of this, where it is the script's own."""
         frame = sys._getframe(2)
@@ -172,5 +182,7 @@ def _calls_of(path: Path) -> dict[tuple[int, str], list[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            found[(node.lineno, name)].append(ast.unparse(node))
+            lines = {node.lineno, node.func.end_lineno or node.lineno}  # the last of a chain of methods has its own
+            for line in lines:
+                found[(line, name)].append(ast.unparse(node))
     return dict(found)

@@ -15,7 +15,8 @@ import numpy as np
 from parity.capture.frameworks.base import Adapter, tensors_in
 from parity.model import Column, ColumnStatistics, EpochEvent, LoadedEvent
 from parity.samples import digests, sketch
-from parity.trace import TraceWriter, widen
+from parity.statistics import widen
+from parity.trace import TraceWriter
 
 SECONDS = 20.0
 """Time that reading all the loaders of a side alone may take."""

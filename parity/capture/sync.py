@@ -27,6 +27,7 @@ from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
+from parity.digest import digest_of
 from parity.model import (
     BatchEvent,
     CallEvent,
@@ -39,7 +40,8 @@ from parity.model import (
     SourceEvent,
     TensorRef,
 )
-from parity.trace import Trace, TraceWriter, digest_of, widen
+from parity.statistics import widen
+from parity.trace import Trace, TraceWriter
 
 _AGREE = 1e-3
 """Relative distance under which two layers' outputs in a dry run count as the same tensor; faults are judged later."""
@@ -57,7 +59,8 @@ class _Memory:
 
     def put(self, array: np.ndarray, dtype: str | None = None) -> TensorRef:
         ref = TensorRef(digest_of(array, dtype or array.dtype.name), dtype or array.dtype.name, tuple(array.shape))
-        self.arrays[ref.digest] = widen(array, ref.dtype)
+        if ref.digest not in self.arrays:
+            self.arrays[ref.digest] = widen(np.array(array), ref.dtype)
         return ref
 
     def needed(self) -> nullcontext[None]:
@@ -138,6 +141,10 @@ class Synchroniser(Recorder):
         if not self._dry:
             super()._watch(frame, item, tensor)
 
+    def _note_shadows(self) -> None:
+        if not self._dry:
+            super()._note_shadows()
+
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()
         memory = self._dry_run(root, args, kwargs)
@@ -161,7 +168,8 @@ class Synchroniser(Recorder):
         self.busy = True
         done = {pair.candidate for pair in mapping.pairs}
         for held, info in zip(self.held, self.parameters, strict=True):
-            info.ref = self.store(held.tensor)
+            with self.writer.needed():
+                info.ref = self.store(held.tensor)
             if info.name not in done and not info.name.endswith("num_batches_tracked"):
                 self.unmapped.append(info.name)
         self.busy = False
@@ -312,6 +320,8 @@ class Synchroniser(Recorder):
                 left = [ref for ref in left if ref != same[key]]
 
         lengths = _lengths(own, same, left) if place == "step" else None
+        if lengths is not None:
+            self.facts["batch_sizes"] = list(lengths)
 
         def replace(_: str, tensor: Any) -> Any:
             if id(tensor) in self._replaced:

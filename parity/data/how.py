@@ -81,8 +81,27 @@ def _laid_out(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:
             return layout
         scale = rescaled(arranged, candidate)
         if scale is not None:
-            return layout + scale
+            return layout if kind == "channel-order" and _constants_only(scale) else layout + scale
     return None
+
+
+def _constants_only(scale: list[How]) -> bool:
+    """Whether a scale of each channel is what channels in the opposite order make of the same means and deviations.
+
+    With x = (p - m) / s before, the channels i and j get each other's m and s: slopes that are inverse to one another,
+    and shifts that undo one another.
+    """
+    if len(scale) != 1 or scale[0].factors is None:
+        return False
+    slope, shift = (np.asarray(values) for values in scale[0].factors)
+    if len(slope) not in (3, 4) or len(shift) != len(slope):
+        return False
+    other = np.arange(len(slope))
+    other[:3] = [2, 1, 0]
+    size = 2e-3 * max(1.0, float(np.abs(shift).max()))
+    return bool(
+        np.allclose(slope * slope[other], 1, atol=2e-3) and np.allclose(shift[other], -shift / slope, rtol=0, atol=size)
+    )
 
 
 def _truncated(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:

@@ -6,8 +6,8 @@ import numpy as np
 
 from parity.data.difference import How, distance
 
-_SIDED = 20
-"""Differences that all go one way by chance with a probability of 2^-19."""
+_SIDED = 16
+"""Differences that all go one way by chance with a probability of 2^-15."""
 
 
 def partly(reference: np.ndarray, candidate: np.ndarray) -> list[How] | None:

@@ -60,10 +60,7 @@ def judge_pair(mine: Loader, theirs: Loader) -> Judged:
     names = [theirs.columns[b].name for _, b in places]
     stacked = [(_stack(mine, a), _stack(theirs, b)) for a, b in places]
     compared = min(len(mine.used), len(theirs.used))
-    sizes = None
-    first = [s.columns[0].ref.shape[:1] for s in (mine, theirs)]
-    if first[0] != first[1] and first[0] and first[1]:
-        sizes = (first[0][0], first[1][0])
+    sizes = batch_sizes(mine, theirs)
     columns = []
     for name, (r, c) in zip(names, stacked, strict=True):
         columns.append(ColumnResult(name, _explained(r, c)))
@@ -71,6 +68,12 @@ def judge_pair(mine: Loader, theirs: Loader) -> Judged:
     if not any(how.kind == "unrelated" for c in columns for how in c.hows):
         return result
     return _reordered(mine, theirs, places, names, result)
+
+
+def batch_sizes(mine: Loader, theirs: Loader) -> tuple[int, int] | None:
+    """How many samples the first batches of both sides have, where that differs."""
+    first = [s.columns[0].ref.shape[:1] if s.columns else () for s in (mine, theirs)]
+    return (first[0][0], first[1][0]) if first[0] and first[1] and first[0] != first[1] else None
 
 
 def _stack(loader: Loader, index: int) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parity import mapping
+from parity.diagnose.nested import differences
 from parity.mapping import ABSENT, Compared, Entry, Parameter
 from parity.trace import Trace
 
@@ -48,7 +49,13 @@ class Counterparts:
     def compare(
         self, reference: str, candidate: str, mine: Arguments, theirs: Arguments, shape: tuple[int, ...] | None = None
     ) -> list[Compared]:
-        """The arguments that differ in meaning.
+        """The arguments that differ in meaning; takes what `every` takes."""
+        return [item for item in self.every(reference, candidate, mine, theirs, shape) if item.equal is False]
+
+    def every(
+        self, reference: str, candidate: str, mine: Arguments, theirs: Arguments, shape: tuple[int, ...] | None = None
+    ) -> list[Compared]:
+        """All arguments that have to do with what is computed.
 
         Args:
             reference: The reference's class.
@@ -62,7 +69,7 @@ class Counterparts:
         else:
             entry = self._entry(reference, candidate, theirs)
             found = mapping.compare(entry, mine, theirs, shape) if entry is not None else []
-        return [item for item in found if item.equal is False and _matters(item.parameter)]
+        return [item for item in found if _matters(item.parameter)]
 
     def _entry(self, reference: str, candidate: str, arguments: Arguments | None = None) -> Entry | None:
         entry = mapping.lookup(reference, candidate, arguments) if self.mapped else None
@@ -82,9 +89,12 @@ def _by_name(mine: Arguments, theirs: Arguments) -> list[Compared]:
     found = []
     for name, one in mine.items():
         other = theirs.get(name, ABSENT)
-        if other is ABSENT or one == other:
+        if other is ABSENT:
             continue
         plain = all(isinstance(v, (bool, int, float, list, type(None))) for v in (one, other))
+        equal = True if one == other else False if plain else None
+        if isinstance(one, dict) and isinstance(other, dict):
+            equal = not differences(one, other)
         parameter = Parameter(name, ABSENT, name, ABSENT, "same", False)
-        found.append(Compared(parameter, one, other, one, False if plain else None, fix=f"{name}={one!r}"))
+        found.append(Compared(parameter, one, other, one, equal, fix=f"{name}={one!r}"))
     return found

@@ -14,7 +14,7 @@ from parity.diagnose.epochs import at, balance_findings, epoch_findings, finding
 from parity.diagnose.health import health_findings
 from parity.diagnose.loaders import Loader, loaders_of, pair_columns, pair_loaders
 from parity.diagnose.pipelines import advise
-from parity.diagnose.stage import Context, Result
+from parity.diagnose.stage import Context, Result, chosen
 from parity.document import Cause, Finding, Place, Stage
 from parity.samples import sketch
 
@@ -37,12 +37,13 @@ def judge(context: Context) -> Result:
     """Judges the loaders of both sides, and what enters the steps."""
     mine, theirs = loaders_of(context.reference), loaders_of(context.candidate)
     entries = Entries(context.reference, context.candidate)
+    told = "hyperparameters" in chosen(context.options)
     pairs = pair_loaders(mine, theirs)
     found: list[Finding] = []
     compared = total = unclear = 0
     for r, c in pairs:
         judged = judge_pair(r, c)
-        own = _pair(r, c, judged, entries)
+        own = [f for f in _pair(r, c, judged, entries) if f.kind != "batch-size" or not told]
         scaled = any(f.severity == "fault" and f.kind in ("scale", "normalization") for f in own)
         found += own + [f for f in health_findings(r, c) if not (scaled and f.kind == "unscaled")]
         compared += judged.compared

@@ -43,7 +43,7 @@ def _batch_size(mine: Loader, theirs: Loader, judged: Judged) -> list[Finding]:
     r, c = mine.place(value=sizes[0]), theirs.place(op, sizes[1])
     text = f"batches of {at(c)} have {sizes[1]} samples, those of {at(r)} have {sizes[0]}"
     cause = Cause("another batch size", 0.95)
-    return [finding("batch-size", "fault", text, r, c, cause, f"a batch size of {sizes[0]}")]
+    return [finding("batch-size", "fault", text, r, c, cause, f"batch_size={sizes[0]}")]
 
 
 def _counts(mine: Loader, theirs: Loader) -> list[Finding]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from parity.compare.faults import Judged
+from parity.diagnose.averages import averages
+from parity.diagnose.bent import Bent
 from parity.diagnose.gradients import name_scaled_losses
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.diagnose.metrics import explain_evaluation, statistics
@@ -12,6 +14,7 @@ from parity.diagnose.names import numbers as _numbers
 from parity.diagnose.names import shape_of as _shape
 from parity.diagnose.optimizer import optimizer_findings
 from parity.diagnose.structure import lone_parameters, untied
+from parity.diagnose.tying import tied_alone
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp, Measured
 from parity.model import EVALUATION, OpEvent
@@ -40,16 +43,21 @@ def findings_of(
     flagged = [j for j in judged if j.flagged]
     forward = [j for j in flagged if j.record.kind in _FORWARD]
     culprits: dict[int, object] = {}
+    bent = Bent(flow, reference)
     for item in forward:
+        if bent.inherits(item.record):
+            _merge(found, ("bent", item.record.path), _inherited(item, mine, theirs))
+            continue
         if flow.crossed(item, culprits) or flow.loses_digits(item):
             continue
-        key, finding = _forward(item, flow, mine, theirs)
+        key, finding = _forward(item, flow, mine, theirs, bent)
         if isinstance(key, tuple) and key[0] == "op":
             culprits.setdefault(key[-1], key)
             key = key[:-1]
         _merge(found, key, finding)
     for item in flagged:
-        if item.record.kind in ("gradient", "parameter-gradient") and not _explained(item, forward, flow, mine):
+        backward = item.record.kind in ("gradient", "parameter-gradient")
+        if backward and not bent.enters(item.record) and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
@@ -57,11 +65,23 @@ def findings_of(
                 passed = flow.ahead(_forced_tag(item, flow))
                 behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)
+    findings = tied_alone(findings, reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     name_scaled_losses(findings, judged, candidate)
     findings += optimizer_findings(judged, reference, candidate)
+    findings += averages(reference, candidate)
     findings += statistics(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
+
+
+def _inherited(item: Judged, mine: Names, theirs: Names) -> Finding:
+    """A place that differs because a tensor of another shape came to it."""
+    record = item.record
+    r, c = mine.place(record.path), theirs.place(record.candidate)
+    message = f"{_at(c)} inherits another shape from what comes before it, {_when(record.step)}: {_numbers(item)}"
+    finding = _finding(item, "metrics" if record.stage == "metrics" else "forward", None, r, c, message)
+    finding.severity, finding.status = "note", "propagated"
+    return finding
 
 
 def _same_place(finding: Finding, other: Finding) -> bool:
@@ -82,8 +102,7 @@ def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
 def _finding(
     item: Judged, stage: str, op: str | None, r: Place, c: Place, message: str, kind: str = "unexplained"
 ) -> Finding:
-    error, noise = item.relative
-    finite = item.ratio if item.ratio != float("inf") else None
+    error, noise, finite = _sizes(item)
     return Finding(
         item.record.mismatch or kind,
         stage,
@@ -100,8 +119,15 @@ def _finding(
     )
 
 
-def _forward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
-    key, finding = _forward_place(item, flow, mine, theirs)
+def _sizes(item: Judged) -> tuple[float | None, float | None, float | None]:
+    """Relative error, floor and their ratio as far as there are any."""
+    if item.record.mismatch == "shape":
+        return None, None, None
+    return *item.relative, item.ratio if item.ratio != float("inf") else None
+
+
+def _forward(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: Bent) -> tuple[object, Finding]:
+    key, finding = _forward_place(item, flow, mine, theirs, bent)
     if finding.stage == "metrics":
         layer = finding.candidate.path if finding.candidate is not None else ""
         explain_evaluation(finding, theirs.type(layer), finding.op)
@@ -112,10 +138,11 @@ def _forward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obje
     return key, finding
 
 
-def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
+def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: Bent) -> tuple[object, Finding]:
     record = item.record
     stage = "metrics" if record.stage == "metrics" else "loss" if record.kind == "loss" else "forward"
-    if record.kind == "output" and mine.leaf(record.path) and theirs.leaf(record.candidate):
+    layer = record.kind == "output" and mine.leaf(record.path) and theirs.leaf(record.candidate)
+    if layer and not bent.fed_otherwise(record):
         r, c = mine.place(record.path), theirs.place(record.candidate)
         message = f"{_at(c)} diverges from {_at(r)}, {stage}, {_when(record.step)}: {_numbers(item)}"
         names = mine.type(record.path), theirs.type(record.candidate)

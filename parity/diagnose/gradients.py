@@ -116,6 +116,9 @@ def processing_cause(items: list[Judged], calls: Calls, reference: Trace, candid
     scaled = candidate.meta.environment.get("loss_scale")
     if not _alike(clip["reference"], clip["candidate"]):
         return _clipping(clip["reference"], clip["candidate"], r, c)
+    if even and ratio is not None and _by_clip_epsilon(ratio, r, c):
+        text = f"one side adds 1e-6 to the global norm that it divides by, the other does not: factor {ratio:.9g}"
+        return CLIP_EPSILON, Cause(text, 0.9, _said(r, c))
     if not even or ratio is None:
         return "unexplained", Cause(
             "gradients are processed differently between the backward pass and the optimizer (clipping, unscaling, "
@@ -140,6 +143,19 @@ def processing_cause(items: list[Judged], calls: Calls, reference: Trace, candid
 
 ONE_SIDED = "clipping-inherited"
 """The slug of a difference that only follows from parameters which one side lacks."""
+
+
+CLIP_EPSILON = "clip-epsilon"
+"""The slug of a difference that only comes from the 1e-6 that PyTorch adds to the norm when it clips."""
+
+_LIVED_WITH = 1e-3
+"""Relative effect of that up to which it is one to live with: 1e-6 by the norm."""
+
+
+def _by_clip_epsilon(ratio: float, r: Treated, c: Treated) -> bool:
+    clipped = all(t.factor is not None and 0 < t.factor < 1 - _SAME for t in (r, c))
+    off = abs(ratio - 1)
+    return clipped and r.before > 0 and off < _LIVED_WITH and abs(off * r.before / 1e-6 - 1) < 0.5
 
 
 class Clip(NamedTuple):

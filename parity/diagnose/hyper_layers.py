@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.nested import place_inside
 from parity.diagnose.pairing import LayerPair, kind_of_layer, layer_pairs, losses
-from parity.diagnose.provenance import origin, rewritten, tidy
+from parity.diagnose.provenance import configurations, origin, rewritten, tidy
 from parity.diagnose.settings import paired_parameters
 from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
@@ -129,13 +130,13 @@ def _compared(
     for item in counterparts.compare(r.type, c.type, r.arguments, c.arguments, shape):
         name, other = item.parameter.reference, item.parameter.candidate
         kind = kind_of((name, other), r.type)
-        mine = _part(r, name, item.reference, context.reference.meta.framework)
-        theirs = _part(c, _chosen(c, other), item.candidate, context.candidate.meta.framework)
+        mine = _part(r, name, item.reference, context.reference)
+        theirs = _part(c, _chosen(c, other), item.candidate, context.candidate)
         values = [None if v is ABSENT else tidy(v) for v in (item.reference, item.candidate)]
         if _chosen(c, other) == "keep_prob":
             values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
             theirs += f", which drops {values[1]}"
-        message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}"
+        message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}" + place_inside(other, item.reference, item.candidate)
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(
             kind, "hyperparameters", _severity(kind, item.missing, r.type), "introduced", None, None,
@@ -168,11 +169,11 @@ def _chosen(layer: LayerInfo, name: str | None) -> str | None:
     return name
 
 
-def _part(layer: LayerInfo, name: str | None, value: Any, framework: str) -> str:
+def _part(layer: LayerInfo, name: str | None, value: Any, trace: Trace) -> str:
     if name is None or value is ABSENT:
         return "no such argument"
     held = layer.arguments.get(name, value)
-    return f"{name}={tidy(held)!r} ({origin(layer, name, framework)})"
+    return f"{name}={tidy(held)!r} ({origin(layer, name, trace.meta.framework, configurations(trace))})"
 
 
 def _at(layer: LayerInfo) -> str:

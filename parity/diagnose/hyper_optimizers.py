@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
 from parity.diagnose.hyper_rates import compared_rates
-from parity.diagnose.provenance import origin, rewritten, shown, tidy
+from parity.diagnose.provenance import configurations, origin, rewritten, shown, tidy
 from parity.diagnose.settings import Setting, Side, at, declared, paired_parameters
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding
@@ -73,7 +73,7 @@ def _decays(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, s
         else:
             finding.fix = f'"weight_decay": {shown(a)} in the parameter group of {some([i[1] for i in items])}'
         if _hidden_decay(context, items, one):
-            finding.severity = "warning"
+            finding.severity, finding.status = "warning", None
             finding.message += "; the updates agree nevertheless"
         findings.append(finding)
     return findings
@@ -95,18 +95,18 @@ def _grouped(info: ObjectInfo | None, decay: str) -> str:
 
 
 def _hidden_decay(context: Context, items: list[tuple[str, str, float, float]], setting: Setting) -> bool:
-    """Whether the updates agree although this difference must show: the script decays in another way."""
+    """Whether updates of a step agree although this difference must show in them: the script decays in another way."""
     rate = float(setting.group.get("lr") or 0.0)
     differing = {r: abs(a - b) for r, _, a, b in items}
-    seen = 0
+    seen: dict[int, int] = defaultdict(int)
+    wrong = set()
     for item in context.judged:
         record = item.record
-        if record.kind != "parameter" or record.path not in differing:
-            continue
-        if item.flagged:
-            return False
-        seen += rate * differing[record.path] * record.scale > 4 * FACTOR * item.floor
-    return seen > 0
+        if record.kind == "parameter" and record.path in differing:
+            seen[record.step] += rate * differing[record.path] * record.scale > 4 * FACTOR * item.floor
+            if item.flagged:
+                wrong.add(record.step)
+    return any(count and step not in wrong for step, count in seen.items())
 
 
 def _settings(context: Context, mine: Side, theirs: Side, pairs: list[tuple[str, str]]) -> list[Finding]:
@@ -168,5 +168,6 @@ def _said(side: Side, setting: Setting, name: str | None, value: Any) -> str:
     info = side.info(setting.event)
     if name is None:
         return "no such argument"
-    made = f" ({origin(info, name, side.trace.meta.framework)})" if info is not None else ""
+    said = origin(info, name, side.trace.meta.framework, configurations(side.trace)) if info is not None else ""
+    made = f" ({said})" if said else ""
     return f"{name}={shown(value)}{made}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from parity.diagnose.provenance import origin, rewritten, shown, tidy
+from parity.diagnose.provenance import configurations, origin, rewritten, shown, tidy
 from parity.diagnose.settings import Side, at, declared
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
@@ -143,7 +143,7 @@ def _origin(side: Side, info: ObjectInfo | None) -> str:
     if info is None:
         return "set in the script"
     name = next((n for n in ("lr", "learning_rate") if n in info.arguments), "")
-    return origin(info, name, side.trace.meta.framework)
+    return origin(info, name, side.trace.meta.framework, configurations(side.trace))
 
 
 def _list(values: list[Any]) -> str:

@@ -1,9 +1,12 @@
-"""The stage of declared values: layers, losses, optimizers, schedules, clipping, each in one convention."""
+"""The stage of declared values: layers, losses, optimizers, schedules, clipping, loaders, epochs, settings."""
 
 from __future__ import annotations
 
 from parity.diagnose.hyper_clipping import compared_clipping
+from parity.diagnose.hyper_configs import compared_configurations
 from parity.diagnose.hyper_layers import compared_layers, compared_losses
+from parity.diagnose.hyper_listed import listed
+from parity.diagnose.hyper_loaders import compared_loaders
 from parity.diagnose.hyper_optimizers import compared_optimizers
 from parity.diagnose.stage import Claim, Context, Result
 from parity.document import Stage
@@ -20,4 +23,5 @@ def judge(context: Context) -> Result:
     compared = loss_layers + paired + parameters
     claims = {n: Claim(stages=frozenset(["loss"])) for n in range(len(layers), len(layers) + len(losses))}
     stage = Stage("match" if compared else "inconclusive", compared, compared)
-    return Result(layers + losses + optimizers + compared_clipping(context), stage, claims)
+    found = layers + losses + optimizers + compared_clipping(context) + compared_loaders(context)
+    return Result(found + compared_configurations(context, found), stage, claims, listed(context))

@@ -182,6 +182,10 @@ def _changes(rule: Rule, data: Updates) -> Iterator[tuple[Change, Rule]]:
 def _toggles(rule: Rule) -> Iterator[tuple[Change, dict[str, object]]]:
     if rule.weight_decay.any():
         yield Change("weight-decay", "decoupled", 0), {"decoupled": not rule.decoupled}
+    for other in _KIN.get(rule.family, ()):
+        yield Change("optimizer-rule", "family", 0), {"family": other}
+    if rule.family == "nadam":
+        yield Change("optimizer-rule", "family", 0), {"family": "adam", "nesterov": True}
     if rule.momentum:
         yield Change("nesterov", "nesterov", 0), {"nesterov": not rule.nesterov}
         yield Change("momentum", "inside", 0), {"inside": not rule.inside}
@@ -192,6 +196,7 @@ def _toggles(rule: Rule) -> Iterator[tuple[Change, dict[str, object]]]:
         yield Change("adam-epsilon", "place", 0), {"place": "hat"}
         yield Change("optimizer-eps", "place", 0), {"place": "root"}
         yield Change("amsgrad", "amsgrad", 0), {"amsgrad": not rule.amsgrad}
+        yield Change("nesterov", "nesterov", 0), {"nesterov": not rule.nesterov}
     if rule.family == "rmsprop":
         yield Change("optimizer-eps", "place", 0), {"place": "root" if rule.place == "outside" else "outside"}
         yield Change("centered", "centered", 0), {"centered": not rule.centered}
@@ -200,6 +205,11 @@ def _toggles(rule: Rule) -> Iterator[tuple[Change, dict[str, object]]]:
             if start != rule.start:
                 yield Change("initial-accumulator-value", "start", 0), {"start": start}
 
+
+_KIN = {
+    "adam": ("nadam", "radam", "adamax"), "nadam": ("adam",), "radam": ("adam",), "adamax": ("adam",),
+}  # fmt: skip
+"""Families whose optimizers take the same settings, and may stand for one another."""
 
 _NUMBERS: dict[str, list[tuple[str, str, tuple[float, ...]]]] = {
     "sgd": [("momentum", "momentum", (0.9, 0.1)), ("dampening", "dampening", (0.5,))],
@@ -211,6 +221,19 @@ _NUMBERS: dict[str, list[tuple[str, str, tuple[float, ...]]]] = {
         ("optimizer-eps", "eps", (1e-8, 1e-5)),
     ],
     "adagrad": [("optimizer-eps", "eps", (1e-10, 1e-7)), ("initial-accumulator-value", "start", (0.1,))],
+    "adadelta": [("rho", "beta2", (0.9, 0.95)), ("optimizer-eps", "eps", (1e-6, 1e-8))],
+    "adamax": [
+        ("betas", "beta1", (0.9, 0.5)), ("betas", "beta2", (0.999, 0.9)), ("optimizer-eps", "eps", (1e-8, 1e-5)),
+    ],
+    "nadam": [
+        ("betas", "beta1", (0.9, 0.5)), ("betas", "beta2", (0.999, 0.9)), ("optimizer-eps", "eps", (1e-8, 1e-5)),
+        ("momentum-decay", "warming", (4e-3,)),
+    ],
+    "radam": [
+        ("betas", "beta1", (0.9, 0.5)), ("betas", "beta2", (0.999, 0.9)), ("optimizer-eps", "eps", (1e-8, 1e-5)),
+    ],
+    "rprop": [("etas", "shrink", (0.5,)), ("etas", "grow", (1.2,))],
+    "asgd": [("lambd", "pull", (1e-4, 1e-2)), ("alpha", "power", (0.75,))],
 }  # fmt: skip
 """Numbers of a rule that are fitted, and where the fit starts."""
 

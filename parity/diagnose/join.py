@@ -100,8 +100,8 @@ def _claimed(claim: Claim | None, measured: Finding) -> bool:
 
 
 def _same(declared: Finding, measured: Finding) -> bool:
-    if declared.stage not in _DECLARING:
-        return False
+    if declared.stage not in _DECLARING or (declared.severity == "warning" and declared.status is None):
+        return False  # known to be without consequence
     if measured.stage not in _NUMERIC or measured.severity == "note" or measured.status == "propagated":
         return False
     if _RANK[measured.stage] < _RANK[declared.stage] or declared.candidate is None or measured.candidate is None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from parity.compare.accumulated import accumulated as compare_traces
 from parity.compare.coverage import stages_of, unaligned_of, uncovered
 from parity.compare.faults import Judged, judged_records
@@ -14,8 +16,10 @@ from parity.diagnose import accumulated, data, environment, hyperparameters, ini
 from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
-from parity.diagnose.stage import Context, Result
+from parity.diagnose.metric_values import metric_values
+from parity.diagnose.stage import Context, Result, chosen
 from parity.diagnose.training import judge as judge_training
+from parity.diagnose.wiring import explain_order
 from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.errors import TraceError
 from parity.measured import Forced, read_forced
@@ -51,30 +55,40 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         brief = any(trace.meta.environment.get("summary") for trace in (reference, candidate))
         seen = summarised(reference, candidate) if brief else compare_traces(reference, candidate, options)
         measured, records = Forced(), seen.judged
-    chosen = _chosen(options)
+    wanted = chosen(options)
     context = Context(reference, candidate, measured, records, options)
-    results = _results(context, chosen, brief)
+    results = _results(context, wanted, brief)
     behind: dict[int, set[str]] = {}
     unexplained = _unexplained(records, list(results.values()))
     findings = (
         findings_of(unexplained, measured, reference, candidate, behind) if seen is None else
         accumulated.findings(seen._replace(judged=unexplained), reference, candidate)
     )  # fmt: skip
-    spoiled = data.echoes(results["data"].findings, findings) if "data" in results else []
+    carriers = [f for r in results.values() for f in r.findings if f.stage == "data" or f.kind == "batch-size"]
+    spoiled = data.echoes(carriers, findings)
     findings, folded = joined(list(results.values()), [f for f in findings if f not in spoiled], behind)
-    folded += spoiled
+    findings, reordered = explain_order(
+        findings, reference, candidate, "structure" if "structure" in wanted else "forward"
+    )
+    folded += spoiled + reordered
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
-    trained, curve = judge_training(context, faults) if "training" in chosen and not brief else ([], None)
+    trained, curve = judge_training(context, faults) if "training" in wanted and not brief else ([], None)
     findings += trained
+    valued, values = metric_values(reference, candidate) if "metrics" in wanted and not brief else ([], 0)
+    findings += valued
     findings += [_note(text) for text in candidate.meta.notes]
-    findings = [f for f in findings if f.stage in chosen or f.stage == "environment"]
+    findings = [f for f in findings if f.stage in wanted or f.stage == "environment"]
     if getattr(options, "strict", False):
         for finding in findings:
             if finding.severity == "warning":
                 finding.severity = "fault"
     findings = _ordered(settle(findings, options))
-    stages = stages_of(records, findings, measured, reference, candidate, chosen)
+    stages = stages_of(records, findings, measured, reference, candidate, wanted)
+    if values:
+        stages["metrics"].compared += values
+        stages["metrics"].total += values
+        stages["metrics"].status = "match" if stages["metrics"].status == "absent" else stages["metrics"].status
     if curve is not None and curve.status != "skipped":
         stages["training"] = curve
     for name, result in results.items():
@@ -91,17 +105,19 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
         stage.diverged += finding.severity == "fault"
     open_questions = [] if seen is None else [*seen.missing, *accumulated.doubts(seen)]
     missing = open_questions or uncovered(records, measured, reference, candidate, getattr(options, "ignored", ()))
-    comparison = _verdict(findings, stages, missing, measured, reference, candidate, chosen)
+    comparison = _verdict(findings, stages, missing, measured, reference, candidate)
+    listed = [row for result in results.values() for row in result.listed]
+    comparison.details["declared"] = msgspec.to_builtins(listed, str_keys=True)
     if seen is not None:
         comparison.headline += f"; {seen.how}"
     return comparison
 
 
-def _results(context: Context, chosen: set[str], brief: bool) -> dict[str, Result]:
+def _results(context: Context, wanted: set[str], brief: bool) -> dict[str, Result]:
     """What the chosen stages find; of a brief look, those that need no tensors."""
     results = {}
     for name, run in _JUDGES.items():
-        if name in chosen:
+        if name in wanted:
             try:
                 results[name] = run(context)
             except TraceError:
@@ -119,11 +135,6 @@ def _unexplained(records: list[Judged], results: list[Result]) -> list[Judged]:
 def _note(text: str) -> Finding:
     """What the capture has to say about a run."""
     return Finding("mode", "environment", "note", None, None, None, None, None, None, None, None, text)
-
-
-def _chosen(options: Any) -> set[str]:
-    only = set(getattr(options, "only", None) or STAGES)
-    return only - set(getattr(options, "skip", None) or ())
 
 
 def _step_count(reference: Trace, candidate: Trace) -> list[Finding]:
@@ -148,7 +159,7 @@ def _ordered(findings: list[Finding]) -> list[Finding]:
 
 def _verdict(
     findings: list[Finding], stages: dict[str, Any], missing: list[str], measured: Forced, reference: Trace,
-    candidate: Trace, chosen: set[str],
+    candidate: Trace,
 ) -> Comparison:  # fmt: skip
     first = next((i for i, f in enumerate(findings) if f.severity == "fault" and f.status != "propagated"), None)
     checked = [s for s in STAGES if s in stages and stages[s].status in ("match", "diverged")]

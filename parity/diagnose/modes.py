@@ -10,7 +10,7 @@ from parity.diagnose.names import Names
 from parity.diagnose.pairing import LayerPair, layer_pairs
 from parity.diagnose.stage import Claim
 from parity.document import Cause, Finding
-from parity.model import CallEvent, LayerInfo, RandomEvent
+from parity.model import CallEvent, GradEvent, LayerInfo, RandomEvent
 from parity.trace import Trace
 from parity.words import some
 
@@ -29,25 +29,28 @@ def modes(reference: Trace, candidate: Trace) -> list[Mode]:
     flags = _flags(reference), _flags(candidate)
     pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
     differing = [
-        p for p in pairs
-        if (sensitive(p.reference) or sensitive(p.candidate))
-        and None not in (both := (flags[0].get(p.reference.path), flags[1].get(p.candidate.path)))
-        and both[0] != both[1]
-    ]  # fmt: skip
-    roots = _root(reference), _root(candidate)
+        (pair, first)
+        for pair in pairs
+        if (sensitive(pair.reference) or sensitive(pair.candidate))
+        and (first := _first(*(side.get(x.path, {}) for side, x in zip(flags, pair, strict=True)))) is not None
+    ]
+    roots = _root(reference, flags[0]), _root(candidate, flags[1])
+    step = _first(*roots)
     moody = [
         frozenset(layer.path for layer in trace.layers if sensitive(layer) and layer.path in seen)
         for trace, seen in zip((reference, candidate), flags, strict=True)
     ]
-    undrawn = masks(reference) - masks(candidate)
-    if None not in roots and roots[0] != roots[1] and (differing or (undrawn and not roots[1])):
-        return [_whole(reference, candidate, bool(roots[1]), Claim(*moody))]
-    return [_one(pair, bool(flags[1][pair.candidate.path])) for pair in differing]
+    if step is not None:
+        training = roots[1][step]
+        undrawn = masks(reference, step) - masks(candidate, step)
+        if any(first == step for _, first in differing) or (undrawn and not training):
+            return [_whole(reference, candidate, training, Claim(*moody), step)]
+    return [_one(pair, flags[1][pair.candidate.path][first], first) for pair, first in differing]
 
 
-def masks(trace: Trace) -> Counter[int]:
-    """How many dropout masks of each size the first step draws."""
-    return Counter(event.ref.size for event in trace.of(RandomEvent, 0) if event.kind == "mask")
+def masks(trace: Trace, step: int = 0) -> Counter[int]:
+    """How many dropout masks of each size a step draws."""
+    return Counter(event.ref.size for event in trace.of(RandomEvent, step) if event.kind == "mask")
 
 
 def sensitive(layer: LayerInfo) -> bool:
@@ -60,21 +63,37 @@ def sensitive(layer: LayerInfo) -> bool:
     return any(isinstance(rate := layer.arguments.get(name), (int, float)) and rate > 0 for name in _RATES)
 
 
-def _flags(trace: Trace) -> dict[str, bool | None]:
-    """Each called layer's mode, None where it is called in both: a script may look at its model between steps."""
-    found: dict[str, bool | None] = {}
+def _flags(trace: Trace) -> dict[str, dict[int, bool]]:
+    """Each called layer's mode in each step; left out where it is called in both.
+
+    A script may look at its model between steps: where only some calls of a step get a gradient, these count.
+    """
+    learned = {event.call for event in trace.of(GradEvent)}
+    found: dict[str, dict[int, tuple[set[bool], set[bool]]]] = {}
     for call in trace.of(CallEvent):
-        found[call.path] = call.training if found.get(call.path, call.training) == call.training else None
-    return found
+        if call.phase == "train":
+            seen = found.setdefault(call.path, {}).setdefault(call.step, (set(), set()))
+            seen[call.id in learned].add(call.training)
+    flags: dict[str, dict[int, bool]] = {}
+    for path, steps in found.items():
+        flags[path] = {
+            step: next(iter(modes)) for step, seen in steps.items() if len(modes := seen[True] or seen[False]) == 1
+        }
+    return flags
 
 
-def _root(trace: Trace) -> bool | None:
-    roots = {layer.id for layer in trace.layers if layer.root}
-    found = {call.training for call in trace.of(CallEvent) if call.layer in roots}
-    return found.pop() if len(found) == 1 else None
+def _first(mine: dict[int, bool], theirs: dict[int, bool]) -> int | None:
+    """The first step in which two modes differ."""
+    return next((step for step in sorted(mine.keys() & theirs.keys()) if mine[step] != theirs[step]), None)
 
 
-def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> Mode:
+def _root(trace: Trace, flags: dict[str, dict[int, bool]]) -> dict[int, bool]:
+    """The model's own mode in each step; nothing where it is several, of different modes."""
+    found = [flags.get(layer.path, {}) for layer in trace.layers if layer.root]
+    return found[0] if found and all(other == found[0] for other in found) else {}
+
+
+def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim, step: int) -> Mode:
     r, c = Names(reference).place(""), Names(candidate).place("")
     r.value, c.value = _word(not training), _word(training)
     shown = some(sorted(claim.candidate)) or "its dropout"
@@ -82,19 +101,23 @@ def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim) -> 
         f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
         f"it matters to {shown}"
     )
+    text = f"from step {step} on, {text}" if step else text
     finding = Finding(
-        f"{_word(training)}-mode", "structure", "fault", "introduced", 0, "set_train", r, c, None, None, None, text
+        f"{_word(training)}-mode", "structure", "fault", "introduced", step, "set_train", r, c, None, None, None, text
     )
     if training:
         finding.cause = Cause("the reference calls model.eval() before these steps", 0.95)
         finding.fix = "model.set_train(False)"
     else:
-        finding.cause = Cause("MindSpore cells start in evaluation mode, and set_train() was not called", 0.95)
+        why = "MindSpore cells start in evaluation mode, and set_train() was not called"
+        if step:
+            why = f"the candidate's model is in evaluation mode from step {step} on: set_train() was not called again"
+        finding.cause = Cause(why, 0.95)
         finding.fix = "model.set_train()"
     return Mode(finding, claim)
 
 
-def _one(pair: LayerPair, training: bool) -> Mode:
+def _one(pair: LayerPair, training: bool, step: int) -> Mode:
     r, c = Names.of(pair.reference), Names.of(pair.candidate)
     r.value, c.value = _word(not training), _word(training)
     text = (
@@ -103,7 +126,7 @@ def _one(pair: LayerPair, training: bool) -> Mode:
     )
     cause = Cause("set_train was called for this layer on one side only", 0.9)
     finding = Finding(
-        f"{_word(training)}-mode", "structure", "fault", "introduced", 0, None, r, c, None, None, None, text, cause
+        f"{_word(training)}-mode", "structure", "fault", "introduced", step, None, r, c, None, None, None, text, cause
     )
     finding.fix = f"{c.path}.set_train({not training})"
     return Mode(finding, Claim(frozenset([r.path]), frozenset([c.path])))

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from parity.compare.faults import Judged
-from parity.diagnose.gradients import ONE_SIDED, processing_cause
+from parity.diagnose.gradients import CLIP_EPSILON, ONE_SIDED, processing_cause
 from parity.diagnose.hypotheses import LIMIT, Change, Explanation, explain, subtle
 from parity.diagnose.names import at, numbers, patterns
 from parity.diagnose.recorded import Calls, calls_of, updates_of
-from parity.diagnose.rules import Rule, Updates, rule_of, scores
+from parity.diagnose.rules import FAMILIES, Rule, Updates, rule_of, scores
 from parity.document import Cause, Finding, Place
 from parity.tolerance import FACTOR
 from parity.trace import Trace
@@ -45,11 +45,13 @@ def optimizer_findings(judged: list[Judged], reference: Trace, candidate: Trace)
 
 def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace) -> Finding:
     flagged = [j for j in items if j.flagged]
-    step = min(j.record.step for j in flagged)
-    here = [j for j in flagged if j.record.step == step]
+    found = []
+    for step in sorted({j.record.step for j in flagged}):
+        here = [j for j in flagged if j.record.step == step]
+        found.append((step, here, *processing_cause(here, calls, reference, candidate)))
+    step, here, kind, cause = next((f for f in found if f[2] != CLIP_EPSILON), found[0])
     worst = max(here, key=lambda j: j.ratio)
     r, c = calls.places()
-    kind, cause = processing_cause(here, calls, reference, candidate)
     total = sum(j.record.step == step for j in items)
     message = (
         f"the gradients that {at(c)} is given differ from those of {at(r)}, optimizer, step {step}: {cause.text}; "
@@ -58,6 +60,8 @@ def _given(items: list[Judged], calls: Calls, reference: Trace, candidate: Trace
     finding = _finding(worst, kind, r, c, message, cause)
     if kind == ONE_SIDED:
         finding.severity, finding.status = "note", "propagated"
+    if kind == CLIP_EPSILON:
+        finding.severity = "warning"
     return finding
 
 
@@ -132,9 +136,15 @@ def _unexplained(left: list[Judged], items: list[Judged], calls: Calls) -> Findi
         f"{len(here)} of {total} parameters ({patterns([j.record.path for j in here])}), {numbers(worst)}"
     )
     times = _times(here)
-    if times is not None:
+    later = [[j for j in left if j.record.step == other] for other in {j.record.step for j in left}]
+    if times is not None and all(_times(items) is not None for items in later):
         text = f"the learning rate differs at step {step}: the updates are {times:.4g} times the reference's"
         return _finding(worst, "lr-schedule" if step else "learning-rate", r, c, f"{message}; {text}", Cause(text, 0.7))
+    for direction, (kind, words) in _ALONG.items():
+        factor = _multiple(here, direction)
+        if factor is not None:
+            text = f"the candidate's update is the reference's and {factor:.4g} times {words}"
+            return _finding(worst, kind, r, c, f"{message}; {text}", Cause(text, 0.7))
     sizes = worst.record.detail.split()
     size = f"; the updates' sizes are {sizes[1]} and {sizes[0]} (RMS, {worst.record.path})" if len(sizes) == 2 else ""
     return _finding(
@@ -142,11 +152,24 @@ def _unexplained(left: list[Judged], items: list[Judged], calls: Calls) -> Findi
     )
 
 
+_ALONG = {
+    "weight": ("weight-decay", "the weight: weight decay differs"),
+    "gradient": ("unexplained", "the gradient"),
+    "sign": ("unexplained", "the sign of the update"),
+}
+"""What an error of an update may be a multiple of (the projections of its direction), its kind, and words for it."""
+
+
 def _times(items: list[Judged]) -> float | None:
     """By how much all updates of a step are larger than the reference's, None where they differ otherwise."""
-    known = [i.record.alternatives for i in items if "update-factor" in i.record.alternatives]
-    factors = [k["update-factor"] for k in known]
-    if len(known) < len(items) or any(k["update-rest"] > 1e-3 for k in known):
+    return _multiple(items, "update")
+
+
+def _multiple(items: list[Judged], direction: str) -> float | None:
+    """Of what multiple of a direction all updates of a step are made, None where there is no single one."""
+    known = [i.record.alternatives for i in items if f"{direction}-factor" in i.record.alternatives]
+    factors = [k[f"{direction}-factor"] for k in known]
+    if len(known) < len(items) or any(k[f"{direction}-rest"] > 1e-3 for k in known):
         return None
     even = max(factors) - min(factors) <= 1e-3 * max(map(abs, factors))
     return float(np.median(factors)) if even else None
@@ -291,6 +314,18 @@ def _switch(field: str, name: str) -> Callable[[Rule, Rule, Updates, np.ndarray]
     return describe
 
 
+def _second(rule: Rule, declared: Rule, data: Updates, affected: np.ndarray) -> Described:
+    name = {"rmsprop": "alpha", "adadelta": "rho"}.get(rule.family, "beta2 (betas)")
+    return _number("beta2", name)(rule, declared, data, affected)
+
+
+def _family(rule: Rule, declared: Rule, data: Updates, affected: np.ndarray) -> Described:
+    names = {family: name for name, family in reversed(FAMILIES.items())}
+    mine, theirs = names[declared.family], names[rule.family]
+    how = f"{theirs} with Nesterov momentum" if rule.nesterov and not declared.nesterov else theirs
+    return "", mine, how, f"by the rule of {how}, where the reference's is that of {mine}"
+
+
 _DESCRIBE: dict[str, Callable[[Rule, Rule, Updates, np.ndarray], Described]] = {
     "rates": _rates,
     "factors": _factors,
@@ -299,7 +334,13 @@ _DESCRIBE: dict[str, Callable[[Rule, Rule, Updates, np.ndarray], Described]] = {
     "momentum": _number("momentum", "momentum"),
     "dampening": _number("dampening", "dampening"),
     "beta1": _number("beta1", "beta1 (betas)"),
-    "beta2": _number("beta2", "beta2 (betas)"),
+    "beta2": _second,
+    "warming": _number("warming", "momentum_decay"),
+    "pull": _number("pull", "lambd"),
+    "power": _number("power", "alpha"),
+    "shrink": _number("shrink", "the first of etas"),
+    "grow": _number("grow", "the second of etas"),
+    "family": _family,
     "eps": _number("eps", "epsilon"),
     "start": _number("start", "an initial accumulator of"),
     "nesterov": _switch("nesterov", "Nesterov momentum"),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+from parity.model import ObjectInfo
+from parity.trace import Trace
 
 _FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore", "tensorflow": "TensorFlow"}
 
@@ -28,31 +32,73 @@ class Constructed(Protocol):
     def code(self) -> str | None: ...
 
 
-def origin(made: Constructed, name: str, framework: str) -> str:
-    """Tells who chose an argument: the script at a line, or the framework."""
+def configurations(trace: Trace) -> list[ObjectInfo]:
+    """What a script read its settings from."""
+    return [info for info in trace.objects if info.kind == "config"]
+
+
+def origin(made: Constructed, name: str, framework: str, configured: Sequence[ObjectInfo] = ()) -> str:
+    """Tells who chose an argument: the script at a line (by an option or a configuration file), or the framework.
+
+    Args:
+        made: What has the argument.
+        name: The argument.
+        framework: Whose default it is where the script does not give it.
+        configured: What the script read its settings from.
+    """
     if name in made.given:
         text = f"given at {made.file}:{made.line}" if made.file else "given in the script"
-        words = _expression(made.code, list(made.arguments), name)
-        return f"{text} as {words}" if words else text
+        value = _passed(made.code, list(made.arguments), name)
+        words = ast.unparse(value) if value is not None else ""
+        known = _configured(value, made.arguments.get(name), configured)
+        return (f"{text} as {words}" if words and len(words) <= _LONGEST else text) + (f", {known}" if known else "")
     return f"{_FRAMEWORKS.get(framework, framework)}'s default"
 
 
-def _expression(code: str | None, arguments: list[str], name: str) -> str:
+def _passed(code: str | None, arguments: list[str], name: str) -> ast.expr | None:
     """What stands for an argument in the call, where it is no plain value: a variable, an option, a formula."""
     try:
         call = ast.parse(code or "", mode="eval").body
     except SyntaxError:
-        return ""
+        return None
     if not isinstance(call, ast.Call) or any(isinstance(a, ast.Starred) for a in call.args):
-        return ""
+        return None
     values = {**dict(zip(arguments, call.args, strict=False)), **{k.arg: k.value for k in call.keywords if k.arg}}
     value = values.get(name)
     try:
         ast.literal_eval(ast.unparse(value) if value is not None else "None")
     except (ValueError, SyntaxError):
-        text = ast.unparse(value) if value is not None else ""
-        return text if len(text) <= _LONGEST else ""
+        return value
+    return None
+
+
+def _configured(value: ast.expr | None, held: Any, configured: Sequence[ObjectInfo]) -> str:
+    """Which option or which file an expression such as `args.lr` or `config["optim"]["lr"]` reads."""
+    keys = _keys(value) if value is not None else []
+    for start in range(1, len(keys)):
+        for info in sorted(configured, key=lambda info: info.name != keys[start - 1]):
+            at: Any = info.arguments
+            for key in keys[start:]:
+                at = at.get(key) if isinstance(at, dict) else None
+            if at is None or at != held:
+                continue
+            if info.type != "argparse":
+                return f"from {info.type}"
+            return "a command-line option" + ("" if keys[start] in info.given else " at its default")
     return ""
+
+
+def _keys(value: ast.expr) -> list[str]:
+    """The parts of a chain of attributes and items, empty for anything else: `args.lr` is `args`, `lr`."""
+    if isinstance(value, ast.Name):
+        return [value.id]
+    if isinstance(value, ast.Attribute):
+        before, key = _keys(value.value), value.attr
+    elif isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant):
+        before, key = _keys(value.value), str(value.slice.value)
+    else:
+        return []
+    return [*before, key] if before else []
 
 
 def shown(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.candidate import own_scale, unit_of
-from parity.diagnose.rules import SAMPLE, Updates
+from parity.diagnose.rules import SAMPLE, SETTINGS, Updates
 from parity.document import Place
 from parity.model import OptimizerEvent
 from parity.trace import Trace
@@ -16,7 +16,7 @@ from parity.trace import Trace
 ELEMENTS = 24_000
 """Elements of all parameters together that are looked at."""
 
-_OWN = ("betas", "momentum", "dampening", "nesterov", "eps", "amsgrad", "alpha", "centered", "maximize")
+_OWN = (*SETTINGS, "maximize")
 """Settings of a group, besides learning rate and weight decay, by which its parameters are explained together."""
 
 

@@ -15,23 +15,36 @@ SAMPLE = 2048
 """Elements of a parameter that are looked at."""
 
 FAMILIES = {
-    "SGD": "sgd", "Adam": "adam", "AdamW": "adam", "RMSprop": "rmsprop", "Adagrad": "adagrad",
+    "SGD": "sgd", "Adam": "adam", "AdamW": "adam", "RMSprop": "rmsprop", "Adagrad": "adagrad", "Adadelta": "adadelta",
+    "Adamax": "adamax", "NAdam": "nadam", "RAdam": "radam", "Rprop": "rprop", "ASGD": "asgd",
 }  # fmt: skip
 """Optimizers of PyTorch whose rule is known, and its family."""
+
+
+SETTINGS = (
+    "momentum", "dampening", "nesterov", "betas", "eps", "amsgrad", "alpha", "centered", "rho", "momentum_decay",
+    "decoupled_weight_decay", "lambd", "etas", "step_sizes",
+)  # fmt: skip
+"""Settings of a parameter group, besides learning rate and weight decay, that its rule depends on."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """How an optimizer updates. Arrays are per element ([N]) or per step and element ([T, N]).
 
     Attributes:
-        family: `sgd`, `adam`, `rmsprop` or `adagrad`.
+        family: One of the values of `FAMILIES`.
         rates: Learning rates [T, N].
         weight_decay: [N].
         decoupled: Decay is subtracted from the weight and not added to the gradient.
         inside: The learning rate is inside the momentum buffer.
+        beta2: Also the only decay rate of RMSprop (alpha) and Adadelta (rho).
         corrected: Adam's bias correction.
         place: Where epsilon is added: `outside` the root, in the `root`, or `hat` (Adam: before the bias correction).
         start: What the sum of squares starts from.
+        warming: How fast NAdam's momentum grows (momentum_decay).
+        pull: ASGD's decay of weights (lambd), and `power`, that of its learning rate (alpha).
+        shrink: By what Rprop divides its steps (etas), and `grow`, by what it multiplies them.
+        least: Rprop's smallest step, and `most` its largest.
         single: Powers of coefficients are float32, as kernels hold them.
     """
 
@@ -51,6 +64,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     amsgrad: bool = False
     centered: bool = False
     start: float = 0.0
+    warming: float = 4e-3
+    pull: float = 1e-4
+    power: float = 0.75
+    shrink: float = 0.5
+    grow: float = 1.2
+    least: float = 1e-6
+    most: float = 50.0
     single: bool = False
 
 
@@ -98,18 +118,22 @@ def rule_of(class_name: str, settings: list[list[dict[str, Any]]], owner: np.nda
     first = settings[0]
     if family is None or not first or any(g.get("maximize") or g.get("lr_decay") for g in first):
         return None
-    known = ("momentum", "dampening", "nesterov", "betas", "eps", "amsgrad", "alpha", "centered")
-    if any(g.get(key) != first[0].get(key) for g in first for key in known):
+    if any(g.get(key) != first[0].get(key) for g in first for key in SETTINGS):
         return None
     group = first[0]
     betas = group.get("betas") or (0.9, 0.999)
+    etas, sizes = group.get("etas") or (0.5, 1.2), group.get("step_sizes") or (1e-6, 50.0)
+    second = {"rmsprop": "alpha", "adadelta": "rho"}.get(family)
     rates = np.array([[float(g["lr"]) for g in step] for step in settings])
     decay = np.array([float(g.get("weight_decay") or 0.0) for g in first])
     return Rule(
-        family=family, rates=rates[:, owner], weight_decay=decay[owner], decoupled=class_name == "AdamW",
+        family=family, rates=rates[:, owner], weight_decay=decay[owner],
+        decoupled=class_name == "AdamW" or bool(group.get("decoupled_weight_decay")),
         momentum=float(group.get("momentum") or 0.0), dampening=float(group.get("dampening") or 0.0),
         nesterov=bool(group.get("nesterov")), beta1=float(betas[0]),
-        beta2=float(group["alpha"] if family == "rmsprop" else betas[1]),
+        beta2=float(group[second] if second else betas[1]), warming=float(group.get("momentum_decay", 4e-3)),
+        pull=float(group.get("lambd") or 0.0), power=float(group.get("alpha") or 0.0),
+        shrink=float(etas[0]), grow=float(etas[1]), least=float(sizes[0]), most=float(sizes[1]),
         eps=float(group.get("eps") or 0.0), amsgrad=bool(group.get("amsgrad")), centered=bool(group.get("centered")),
         start=float(group.get("initial_accumulator_value") or 0.0),
     )  # fmt: skip
@@ -127,6 +151,7 @@ def predicted(rule: Rule, data: Updates) -> np.ndarray:
                 weight = weight * (1 - rate * rule.weight_decay)
             else:
                 gradient = gradient + rule.weight_decay * weight
+            state["weight"] = weight
             made.append(weight - _DIRECTIONS[rule.family](rule, gradient, rate, step, state))
     return np.array(made)
 
@@ -157,6 +182,8 @@ def _adam(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: 
     if rule.amsgrad:
         square = state["most"] = np.maximum(state.get("most", none), square)
     one, two = (1 - _power(beta, step + 1, rule) if rule.corrected else 1.0 for beta in (rule.beta1, rule.beta2))
+    if rule.nesterov:
+        mean = rule.beta1 * mean + (1 - rule.beta1) * gradient
     if rule.place == "hat":
         moved: np.ndarray = rate * np.sqrt(two) / one * mean / (np.sqrt(square) + rule.eps)
         return moved
@@ -189,12 +216,76 @@ def _adagrad(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, stat
     return moved
 
 
+def _adadelta(
+    rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: dict[str, np.ndarray]
+) -> np.ndarray:
+    none = np.zeros_like(gradient)
+    square = state["square"] = rule.beta2 * state.get("square", none) + (1 - rule.beta2) * gradient**2
+    moves = state.get("moves", none)
+    move = np.sqrt(moves + rule.eps) / np.sqrt(square + rule.eps) * gradient
+    state["moves"] = rule.beta2 * moves + (1 - rule.beta2) * move**2
+    moved: np.ndarray = rate * move
+    return moved
+
+
+def _adamax(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: dict[str, np.ndarray]) -> np.ndarray:
+    none = np.zeros_like(gradient)
+    mean = state["mean"] = rule.beta1 * state.get("mean", none) + (1 - rule.beta1) * gradient
+    largest = state["largest"] = np.maximum(rule.beta2 * state.get("largest", none), np.abs(gradient) + rule.eps)
+    correction = 1 - _power(rule.beta1, step + 1, rule) if rule.corrected else 1.0
+    moved: np.ndarray = rate * mean / correction / largest
+    return moved
+
+
+def _nadam(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: dict[str, np.ndarray]) -> np.ndarray:
+    none = np.zeros_like(gradient)
+    mean = state["mean"] = rule.beta1 * state.get("mean", none) + (1 - rule.beta1) * gradient
+    square = state["square"] = rule.beta2 * state.get("square", none) + (1 - rule.beta2) * gradient**2
+    now, then = (rule.beta1 * (1 - 0.5 * 0.96 ** ((step + n) * rule.warming)) for n in (1, 2))
+    product = state["product"] = state.get("product", np.ones(1)) * now
+    root = _root(square / (1 - _power(rule.beta2, step + 1, rule)), rule)
+    moved: np.ndarray = rate * ((1 - now) / (1 - product) * gradient + then / (1 - product * then) * mean) / root
+    return moved
+
+
+def _radam(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: dict[str, np.ndarray]) -> np.ndarray:
+    none = np.zeros_like(gradient)
+    mean = state["mean"] = rule.beta1 * state.get("mean", none) + (1 - rule.beta1) * gradient
+    square = state["square"] = rule.beta2 * state.get("square", none) + (1 - rule.beta2) * gradient**2
+    one, two = (_power(beta, step + 1, rule) for beta in (rule.beta1, rule.beta2))
+    most = 2 / (1 - rule.beta2) - 1
+    length = most - 2 * (step + 1) * two / (1 - two)
+    moved: np.ndarray = rate * mean / (1 - one)
+    if length > 5:
+        rectified = (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)
+        moved = moved * np.sqrt(rectified * (1 - two)) / (np.sqrt(square) + rule.eps)
+    return moved
+
+
+def _rprop(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: dict[str, np.ndarray]) -> np.ndarray:
+    turned = gradient * state.get("last", np.zeros_like(gradient))
+    factor = np.where(turned > 0, rule.grow, np.where(turned < 0, rule.shrink, 1.0))
+    size = state["size"] = np.clip(state.get("size", rate) * factor, rule.least, rule.most)
+    used = state["last"] = np.where(turned < 0, 0.0, gradient)
+    moved: np.ndarray = np.sign(used) * size
+    return moved
+
+
+def _asgd(rule: Rule, gradient: np.ndarray, rate: np.ndarray, step: int, state: dict[str, np.ndarray]) -> np.ndarray:
+    size = rate if step == 0 else rate / (1 + rule.pull * rate * step) ** rule.power
+    moved: np.ndarray = size * (gradient + rule.pull * state["weight"])
+    return moved
+
+
 def _root(square: np.ndarray, rule: Rule) -> np.ndarray:
     root: np.ndarray = np.sqrt(square + rule.eps) if rule.place == "root" else np.sqrt(square) + rule.eps
     return root
 
 
-_DIRECTIONS = {"sgd": _sgd, "adam": _adam, "rmsprop": _rmsprop, "adagrad": _adagrad}
+_DIRECTIONS = {
+    "sgd": _sgd, "adam": _adam, "rmsprop": _rmsprop, "adagrad": _adagrad, "adadelta": _adadelta, "adamax": _adamax,
+    "nadam": _nadam, "radam": _radam, "rprop": _rprop, "asgd": _asgd,
+}  # fmt: skip
 
 
 def residual(rule: Rule, data: Updates) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from parity.compare.faults import Judged
-from parity.document import Finding, Stage
+from parity.document import STAGES, Finding, Listed, Stage
 from parity.measured import Forced
 from parity.trace import Trace
 
@@ -28,6 +28,12 @@ class Context(NamedTuple):
     options: Any
 
 
+def chosen(options: Any) -> set[str]:
+    """The stages that `--only` and `--skip` leave."""
+    only = set(getattr(options, "only", None) or STAGES)
+    return only - set(getattr(options, "skip", None) or ())
+
+
 HINT = "hint"
 """The severity of a finding that goes unless something measured confirms it."""
 
@@ -42,8 +48,16 @@ class Claim(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A stage's findings, in the order of their birth, and what it compared; `claims` by the finding's position."""
+    """A stage's findings, in the order of their birth, and what it compared.
+
+    Attributes:
+        findings: What differs.
+        stage: How much was compared.
+        claims: What findings explain besides, by their position.
+        listed: Everything that was compared, whether it differs or not.
+    """
 
     findings: list[Finding]
     stage: Stage
     claims: dict[int, Claim] = {}
+    listed: list[Listed] = []

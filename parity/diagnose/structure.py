@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from parity.diagnose.dropouts import lone_dropouts
+from parity.diagnose.evaluations import evaluated
 from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
 from parity.diagnose.stage import Claim, Context, Result
@@ -27,7 +28,8 @@ def judge(context: Context) -> Result:
                  kinds=frozenset(["gradient-missing"]))
         for n, (f, names) in enumerate(resting)
     }  # fmt: skip
-    for finding, claim in [*modes(reference, candidate), *lone_dropouts(reference, candidate)]:
+    moody = modes(reference, candidate) or evaluated(reference, candidate)
+    for finding, claim in [*moody, *lone_dropouts(reference, candidate)]:
         claims[len(findings)] = claim
         findings.append(finding)
     pairs = (candidate.meta.mapping or {}).get("pairs", [])
@@ -80,7 +82,8 @@ def lone_parameters(findings: list[Finding], reference: Trace, candidate: Trace)
     pairs = (candidate.meta.mapping or {}).get("pairs", [])
     if not pairs:
         return findings
-    missing = _lone(reference, {p["reference"] for p in pairs} | {name for p in pairs for name in p["parts"]})
+    told = {f.reference.path for f in findings if f.kind == "tied-parameter" and f.reference is not None}
+    missing = _lone(reference, told | {p["reference"] for p in pairs} | {name for p in pairs for name in p["parts"]})
     extra = _lone(candidate, {p["candidate"] for p in pairs})
     if bool(missing) == bool(extra):
         return findings

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from traces import Captured
 
+from parity.diagnose.hyper_loaders import epochs_of
 from parity.model import ObjectInfo, OptimizerEvent
 
 TORCH = """
@@ -131,3 +133,33 @@ class TestMindSpore:
         assert (seed.type, seed.arguments) == ("set_seed", {"seed": 11})
         (clip,) = objects(mindspore_run, "clip")
         assert (clip.type, clip.arguments["clip_norm"]) == ("clip_by_global_norm", 1.5)
+
+
+TRAINED = """
+import mindspore as ms
+import mindspore.dataset as ds
+import numpy as np
+from mindspore import nn
+
+net = nn.Dense(4, 2)
+loss = nn.MSELoss()
+model = ms.Model(net, loss, nn.SGD(net.trainable_params(), 0.1))
+rng = np.random.RandomState(0)
+data = ds.NumpySlicesDataset((rng.randn(6, 4).astype(np.float32), rng.randn(6, 2).astype(np.float32)), shuffle=False)
+{call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "epochs"),
+    [
+        ("model.train(5, data.batch(2), dataset_sink_mode=False)", 5),
+        ("for epoch in range(3):\n    model.train(1, data.batch(2), dataset_sink_mode=False)", None),
+    ],
+)
+def test_epochs_of_a_model(tmp_path: Path, call: str, epochs: int | None) -> None:
+    captured = Captured(tmp_path, TRAINED.format(call=call), "--no-noise", "--steps", "2")
+    found = epochs_of(captured.trace)
+    assert (found.number if found is not None else None) == epochs
+    if found is not None:
+        assert found.info.line == captured.line("model.train(")

@@ -98,6 +98,11 @@ class TestLayout:
         hwc = IMAGES.transpose(0, 2, 3, 1)
         assert kinds(hwc, hwc[..., ::-1]) == ["channel-order"]
 
+    def test_bgr_before_the_same_normalization_is_one_difference(self) -> None:
+        mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in ([0.48, 0.45, 0.41], [0.23, 0.22, 0.24]))
+        assert kinds((IMAGES - mean) / std, (IMAGES[:, ::-1] - mean) / std) == ["channel-order"]
+        assert kinds((IMAGES - mean) / std, (IMAGES[:, ::-1] - mean) / (1.1 * std)) != ["channel-order"]
+
     def test_bgr_and_another_scale_are_two_differences(self) -> None:
         assert kinds(IMAGES, PIXELS[:, ::-1]) == ["channel-order", "scale"]
 
@@ -232,6 +237,12 @@ class TestPartly:
         assert how.kind == "values"
         assert "all smaller" in how.text
         assert how.size > 0.1
+
+    def test_a_part_that_is_darker(self) -> None:
+        dark = np.where(RNG.random(SMOOTH.shape) < 0.3, SMOOTH - 1e-3 * SMOOTH.std(), SMOOTH).astype(np.float32)
+        (how,) = explain(SMOOTH, dark)
+        assert how.kind == "values"
+        assert how.size > 0
 
     def test_masks_of_two_generators_are_no_fault(self) -> None:
         masked = [np.where(RNG.random((20, 48)) < 0.15, 25, np.tile(TOKENS, (1, 4))) for _ in range(2)]

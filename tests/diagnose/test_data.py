@@ -14,10 +14,11 @@ from parity.capture.frameworks.torch import TorchAdapter
 from parity.capture.survey import survey
 from parity.diagnose import data
 from parity.diagnose.stage import Context, Result
+from parity.digest import digest_of
 from parity.document import Finding
 from parity.measured import Forced
 from parity.model import BatchEvent, EnteredEvent, Item, LoaderEvent, Meta, PipelineOp
-from parity.trace import Trace, TraceWriter, digest_of
+from parity.trace import Trace, TraceWriter
 
 RNG = np.random.default_rng(12)
 X = RNG.random((44, 3, 6, 6), dtype=np.float32)
@@ -63,7 +64,7 @@ def compare(tmp_path: Path) -> Compare:
         first = {"epoch": batches(), **(reference or {})}
         mine = side(tmp_path / "reference.trace", **first)
         theirs = side(tmp_path / "candidate.trace", epoch, **candidate)
-        return data.judge(Context(mine, theirs, Forced(), [], SimpleNamespace()))
+        return data.judge(Context(mine, theirs, Forced(), [], SimpleNamespace(only={"data"})))
 
     return run
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parity.compare.faults import Judged
 from parity.diagnose import environment, hyperparameters, structure
 from parity.diagnose.pairing import layer_pairs
 from parity.diagnose.stage import Context
 from parity.document import Finding
-from parity.measured import Forced
+from parity.measured import Forced, Measured
 from parity.model import (
     CallEvent,
     LayerInfo,
@@ -45,6 +46,7 @@ class Model:
     frozen: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     training: dict[str, bool] = field(default_factory=dict)
+    resting: int = STEPS
     objects: list[ObjectInfo] = field(default_factory=list)
     dtype: str = "float32"
     masks: int = 1
@@ -58,7 +60,7 @@ class Model:
         numbers = {name: n for n, (name, *_) in enumerate(self.layers)}
         for step in range(STEPS):
             for place, (name, *_) in enumerate(self.layers):
-                training = self.training.get(name, True)
+                training = self.training.get(name, True) and step < self.resting
                 item = [("", 100 + place, out)]
                 call = CallEvent(2 * place, step, "train", name, numbers[name], 0, 2 * place + 1, None, training)
                 call.inputs = call.outputs = [_item(*i) for i in item]
@@ -247,6 +249,23 @@ class TestOptimizers:
         assert "2 of 4 parameters" in found.message
         assert "ln.gamma" in found.message
 
+    @pytest.mark.parametrize(("flagged", "severity"), [((), "warning"), ((1,), "warning"), ((0, 1), "fault")])
+    def test_decay_that_the_script_applies_itself(self, pair: Pair, flagged: tuple[int, ...], severity: str) -> None:
+        """It must show in every step; where a step's updates agree, what differs in another is something else."""
+        for name in pair.reference.parameters:
+            pair.reference.decay[name] = 0.01
+        measured = [
+            Judged(
+                Measured(step, "optimizer", "parameter", name, 0, "", name, -1, error=0.0, scale=1.0), 1e-7, 1.0,
+                step in flagged,
+            )
+            for step in range(2)
+            for name in pair.reference.parameters
+        ]  # fmt: skip
+        (found,) = hyperparameters.judge(pair.context()._replace(judged=measured)).findings
+        assert (found.kind, found.severity) == ("weight-decay", severity)
+        assert (found.status is None) == (severity == "warning")
+
     def test_momentum(self, pair: Pair) -> None:
         pair.candidate.settings["momentum"] = 0.8
         found = pair.only(hyperparameters)
@@ -289,6 +308,12 @@ class TestStructure:
         assert (found.kind, found.severity, found.op) == ("eval-mode", "fault", "set_train")
         assert found.candidate is not None
         assert found.candidate.path == ""
+
+    def test_evaluation_that_is_never_left(self, pair: Pair) -> None:
+        pair.candidate.resting = 1
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.step) == ("eval-mode", "fault", 1)
+        assert "from step 1 on" in found.message
 
     def test_one_layer_in_evaluation(self, pair: Pair) -> None:
         pair.candidate.training = {"dropout": False}

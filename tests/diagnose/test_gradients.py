@@ -127,3 +127,21 @@ def test_only_the_last_pass(tmp_path: Path) -> None:
 
 def test_some_factor(tmp_path: Path) -> None:
     assert cause(tmp_path, summed, times(0.999), 0.999).startswith("gradient-scale")
+
+
+def clipped_without_epsilon(most: float, epsilon: float) -> Treatment:
+    def clip(passes: list[Gradients]) -> Gradients:
+        raw = summed(passes)
+        norm = np.sqrt(sum(np.sum(g**2) for g in raw.values()))
+        return {name: g * min(1.0, most / (norm + epsilon)) for name, g in raw.items()}
+
+    return clip
+
+
+def test_the_epsilon_of_clipping_has_its_own_name(tmp_path: Path) -> None:
+    norm = 7.0
+    text = cause(tmp_path / "1", clipped_without_epsilon(0.1, 1e-6), clipped_without_epsilon(0.1, 0.0), 1 + 1e-6 / norm)
+    assert text.startswith("clip-epsilon")
+    same = clipped_without_epsilon(0.1, 0.0)
+    assert not cause(tmp_path / "2", same, same, 1 + 1e-4).startswith("clip-epsilon")
+    assert not cause(tmp_path / "3", summed, summed, 1 + 1e-6 / norm).startswith("clip-epsilon")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from updates import recorded, rule
 
 from parity.diagnose.hypotheses import LIMIT, Explanation, explain, subtle
-from parity.diagnose.rules import Updates
+from parity.diagnose.rules import Updates, predicted
 
 SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
 NESTEROV = {**SGD, "nesterov": True}
@@ -43,12 +44,42 @@ def fields(explanation: Explanation) -> list[str]:
         ("Adagrad", {"lr": 0.01}, {"lr": 0.01, "initial_accumulator_value": 0.1}, "start", 0.1),
         ("RMSprop", {"lr": 0.01}, {"lr": 0.01, "alpha": 0.9}, "beta2", 0.9),
         ("RMSprop", {"lr": 0.01}, {"lr": 0.01, "centered": True}, "centered", True),
+        ("Adadelta", {"lr": 1.0}, {"lr": 1.0, "rho": 0.95}, "beta2", 0.95),
+        ("Adadelta", {"lr": 1.0}, {"lr": 1.0, "eps": 1e-5}, "eps", 1e-5),
+        ("Adamax", {"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.999)}, "beta1", 0.8),
+        ("NAdam", {"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.999)}, "beta1", 0.8),
+        ("NAdam", {"lr": 0.01}, {"lr": 0.01, "momentum_decay": 0.1}, "warming", 0.1),
+        ("RAdam", {"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.999)}, "beta1", 0.8),
+        ("Rprop", {"lr": 0.01}, {"lr": 0.01, "etas": (0.5, 1.5)}, "grow", 1.5),
+        ("Rprop", {"lr": 0.01}, {"lr": 0.01, "etas": (0.4, 1.2)}, "shrink", 0.4),
+        ("ASGD", {"lr": 0.1, "lambd": 1e-4}, {"lr": 0.1, "lambd": 1e-2}, "pull", 1e-2),
     ],
 )
 def test_one_setting(name: str, declared: dict[str, Any], made: dict[str, Any], field: str, value: Any) -> None:
     explanation = found(name, declared, recorded(name, made))
     assert fields(explanation) == [field]
     assert getattr(explanation.rule, field) == pytest.approx(value, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("declared", "made", "family"),
+    [("NAdam", "Adam", "adam"), ("RAdam", "Adam", "adam"), ("Adam", "NAdam", "nadam"), ("Adamax", "Adam", "adam")],
+)
+def test_the_rule_of_a_relative(declared: str, made: str, family: str) -> None:
+    settings = {"lr": 0.01, "betas": (0.9, 0.999)}
+    explanation = found(declared, settings, recorded(made, settings))
+    assert fields(explanation) == ["family"]
+    assert explanation.rule.family == family
+
+
+def test_nesterov_in_adam_is_not_nadam() -> None:
+    settings = {"lr": 0.01, "betas": (0.9, 0.999)}
+    data = recorded("NAdam", settings)
+    adam = msgspec.structs.replace(rule("Adam", settings, data.owner), nesterov=True, place="hat")
+    made = data._replace(after=predicted(adam, data).astype(np.float32).astype(np.float64))
+    explanation = found("NAdam", settings, made)
+    assert "family" in fields(explanation)
+    assert (explanation.rule.family, explanation.rule.nesterov) == ("adam", True)
 
 
 def test_a_larger_learning_rate() -> None:

@@ -39,6 +39,14 @@ def test_one_without_divergence_stays_a_warning() -> None:
     assert folded == []
 
 
+def test_what_is_known_to_be_without_consequence_takes_over_nothing() -> None:
+    decay = declared("weight-decay", "optimizer")
+    decay.status = None
+    left, folded = joined([result(decay)], [measured("optimizer", "optimizer")])
+    assert [(f.kind, f.severity) for f in left] == [("weight-decay", "warning"), ("unexplained", "fault")]
+    assert folded == []
+
+
 def test_momentum_shows_in_the_statistics_only() -> None:
     left, _ = joined([result(declared("norm-momentum", "bn"))], [measured("bn")])
     assert [f.severity for f in left] == ["warning", "fault"]

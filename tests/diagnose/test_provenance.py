@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity.diagnose.provenance import origin, rewritten, shown, tidy
-from parity.model import LayerInfo
+from parity.model import LayerInfo, ObjectInfo
 
 LAYER = LayerInfo(0, "norm", "LayerNorm", "ms.py", 57, {"normalized_shape": [8], "epsilon": 1e-7}, ["normalized_shape"])
 
@@ -73,3 +73,28 @@ class TestRewritten:
     @pytest.mark.parametrize("code", [None, "", "nn.Dense(*sizes)", "nn.Dense(**config)", "x = 1"])
     def test_what_cannot_be_rewritten(self, code: str | None) -> None:
         assert rewritten(code, ["in_channels"], "has_bias=True") == "has_bias=True"
+
+
+class TestConfigured:
+    """An argument that was read from an option or a configuration file says so."""
+
+    options = ObjectInfo("config", "argparse", "args", arguments={"lr": 0.1, "decay": 0.0}, given=["lr"])
+    file = ObjectInfo("config", "config.json", "cfg", arguments={"optim": {"lr": 0.1}})
+
+    def said(self, code: str, value: float = 0.1, name: str = "learning_rate") -> str:
+        arguments = {"params": None, "learning_rate": value}
+        made = ObjectInfo("optimizer", "Adam", "opt", "ms.py", 9, arguments, ["params", "learning_rate"], [], code)
+        return origin(made, name, "mindspore", [self.options, self.file])
+
+    def test_an_option(self) -> None:
+        assert self.said("Adam(ps, args.lr)") == "given at ms.py:9 as args.lr, a command-line option"
+        text = self.said("Adam(ps, learning_rate=self.args.decay)", 0.0)
+        assert text == "given at ms.py:9 as self.args.decay, a command-line option at its default"
+
+    def test_a_file(self) -> None:
+        text = self.said("Adam(ps, cfg['optim']['lr'])")
+        assert text == "given at ms.py:9 as cfg['optim']['lr'], from config.json"
+
+    def test_another_value_is_not_from_there(self) -> None:
+        assert self.said("Adam(ps, args.lr)", 0.2) == "given at ms.py:9 as args.lr"
+        assert self.said("Adam(ps, 2 * args.lr)") == "given at ms.py:9 as 2 * args.lr"

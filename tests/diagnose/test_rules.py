@@ -22,6 +22,15 @@ KNOWN: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"lr": 1e-3, "momentum": 0.9, "weight_decay": 0.1}),
     ("RMSprop", {"lr": 1e-3, "alpha": 0.9, "centered": True}),
     ("Adagrad", {"lr": 1e-2, "initial_accumulator_value": 0.1}),
+    ("Adam", {"lr": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Adadelta", {"lr": 1.0, "rho": 0.95, "weight_decay": 0.1}),
+    ("Adamax", {"lr": 2e-3, "betas": (0.8, 0.95), "weight_decay": 0.1}),
+    ("NAdam", {"lr": 2e-3, "momentum_decay": 0.01, "weight_decay": 0.1}),
+    ("NAdam", {"lr": 2e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("RAdam", {"lr": 1e-3, "weight_decay": 0.1}),
+    ("RAdam", {"lr": 1e-3, "betas": (0.9, 0.6), "eps": 1e-4}),
+    ("Rprop", {"lr": 1e-2, "etas": (0.4, 1.3), "step_sizes": (1e-6, 1.2e-2)}),
+    ("ASGD", {"lr": 0.1, "lambd": 1e-2, "alpha": 0.5, "weight_decay": 0.1}),
 ]
 
 
@@ -29,7 +38,8 @@ KNOWN: list[tuple[str, dict[str, Any]]] = [
 def test_predicts_what_torch_does(name: str, settings: dict[str, Any]) -> None:
     data = recorded(name, settings, dtype=torch.float64)
     made = predicted(rule(name, settings, data.owner), data)
-    np.testing.assert_allclose(made, data.after, rtol=1e-12, atol=1e-14)
+    single = name in ("NAdam", "ASGD")  # they keep a coefficient in float32 in any case
+    np.testing.assert_allclose(made, data.after, rtol=1e-7 if single else 1e-12, atol=2e-9 if single else 1e-14)
 
 
 @pytest.mark.parametrize(("name", "settings"), KNOWN)

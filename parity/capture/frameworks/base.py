@@ -101,6 +101,9 @@ class Adapter(Protocol):
     def read(self, tensor: Any) -> tuple[np.ndarray, str]:
         """A copy of the values (bfloat16 as bits in uint16) and the element type's name."""
 
+    def view(self, tensor: Any) -> tuple[np.ndarray, str]:
+        """The same without a copy where that can be: to look at before the script goes on, and not to change."""
+
     def make(self, values: np.ndarray, like: Any) -> Any:
         """A tensor of these values with the element type of `like`."""
 

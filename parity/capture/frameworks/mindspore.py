@@ -29,6 +29,7 @@ from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
 from parity.capture.frameworks.mindspore_ops import DRAWS, VIEWS, dropout, reduction_of
 from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
+from parity.tensors import dtype_name
 
 grad_func = importlib.import_module("mindspore.ops.function.grad.grad_func")
 _WRAPPERS = (nn.TrainOneStepCell, nn.WithLossCell, nn.WithEvalCell)
@@ -166,7 +167,10 @@ class MindSporeAdapter:
                 return self._optimize(layer, call, args, kwargs)
             if session.adapter is self and not session.stack and self._trains(layer):
                 args, kwargs = self.session.step_arguments(args, kwargs, 0)
-            if self.is_wrapper(layer) or not session.hears(self) or not session.wants(layer):
+            if self.is_wrapper(layer) or not session.hears(self):
+                return call(layer, *args, **kwargs)
+            if not session.wants(layer):
+                session.aside(layer)
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -374,6 +378,10 @@ class MindSporeAdapter:
         return isinstance(value, Parameter)
 
     def read(self, tensor: Any) -> tuple[np.ndarray, str]:
+        values, dtype = self.view(tensor)
+        return np.array(values, order="C", copy=True), dtype
+
+    def view(self, tensor: Any) -> tuple[np.ndarray, str]:
         if isinstance(tensor, Parameter) and tensor.has_init:
             tensor.init_data()
         if not isinstance(tensor, Tensor):
@@ -381,8 +389,8 @@ class MindSporeAdapter:
         if tensor.dtype == mindspore.bfloat16:
             bits = tensor.astype(mindspore.float32).asnumpy().view(np.uint32) >> 16
             return bits.astype(np.uint16), "bfloat16"
-        values = np.array(tensor.asnumpy(), order="C", copy=True)
-        return values, values.dtype.name
+        values = tensor.asnumpy()
+        return values, dtype_name(values.dtype)
 
     def make(self, values: np.ndarray, like: Any) -> Any:
         return Tensor(np.ascontiguousarray(values), like.dtype)

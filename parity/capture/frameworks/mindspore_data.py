@@ -10,7 +10,7 @@ from typing import Any
 import mindspore.dataset as ds
 import mindspore.dataset.engine.iterators as iterators
 from mindspore import Tensor
-from mindspore.dataset.engine.datasets import Dataset, MapDataset
+from mindspore.dataset.engine.datasets import BatchDataset, Dataset, MapDataset
 from mindspore.dataset.transforms.transforms import PyTensorOperation, TensorOperation
 
 from parity.capture.frameworks import loaders
@@ -25,6 +25,10 @@ except ImportError:  # MindSpore has it from 2.10 on
     dataloader = None
 
 _RANDOM = ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler", "PKSampler")
+
+
+_DEFAULTS = {name: p.default for name, p in inspect.signature(BatchDataset.__init__).parameters.items()}
+"""Of the arguments that `batch()` hands on, those that the script need not have given."""
 
 
 def wrap(adapter: Any) -> None:
@@ -89,12 +93,12 @@ def describe(dataset: Any, made: Made, source: Source) -> LoaderEvent:
     pipeline = [op for node in nodes for op in _operations(node, source)]
     batch = next((n for n in reversed(nodes) if "batch_size" in made_of(n).arguments), dataset)
     arguments = {**made_of(batch).arguments, **{k: v for k, v in made.arguments.items() if k in ("shuffle",)}}
+    given = [name for name in made_of(batch).given if arguments.get(name) != _DEFAULTS.get(name, _DEFAULTS)]
+    arguments.pop("input_dataset", None)
     place = made_of(batch) if made_of(batch).file else made
     found = [_shuffles(node) for node in nodes]
     shuffled = True if True in found else None if None in found else False
-    return LoaderEvent(
-        -1, None, type(dataset).__name__, place.file, place.line, arguments, made_of(batch).given, pipeline, shuffled
-    )
+    return LoaderEvent(-1, None, type(dataset).__name__, place.file, place.line, arguments, given, pipeline, shuffled)
 
 
 def _nodes(dataset: Any) -> list[Any]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Model, Parameter, Tensor, nn, ops
 from mindspore.experimental.optim.lr_scheduler import LRScheduler
 
 from parity.capture.frameworks.base import Made, Planned
 from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.loops import looping
 
 _ATTRIBUTES = ("momentum", "use_nesterov", "nesterov", "dampening", "beta1", "beta2", "eps", "loss_scale")
 _SECONDS = 1.0
@@ -27,6 +28,12 @@ def wrap_declared(adapter: Any) -> None:
     for name in ("clip_by_global_norm", "clip_by_value", "clip_by_norm"):
         adapter._replace(ops, name, _called(adapter, "clip", getattr(ops, name)))
 
+    for name in ("train", "fit"):
+        adapter._replace(Model, name, _called(adapter, "epochs", getattr(Model, name), method=True))
+    if hasattr(mindspore, "set_deterministic"):
+        told = _called(adapter, "determinism", mindspore.set_deterministic)
+        adapter._replace(mindspore, "set_deterministic", told)
+
     def new(cls: type, *args: Any, **kwargs: Any) -> Any:
         made: Any = object.__new__(cls)
         file, line = adapter.session.source.here()
@@ -38,12 +45,14 @@ def wrap_declared(adapter: Any) -> None:
     adapter._replace(LRScheduler, "__new__", staticmethod(new))
 
 
-def _called(adapter: Any, kind: str, function: Any) -> Any:
+def _called(adapter: Any, kind: str, function: Any, *, method: bool = False) -> Any:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         file, line = adapter.session.source.caller()
         if file is not None:
-            arguments, given = bound_arguments(function, args, kwargs, adapter.is_tensor, method=False)
+            arguments, given = bound_arguments(function, args[method:], kwargs, adapter.is_tensor, method=method)
+            if kind == "epochs" and looping(adapter.session.source):
+                arguments = {}  # it is called once more for each round
             adapter.session.declared(kind, function.__name__, Made(file, line, arguments, given))
         return function(*args, **kwargs)
 

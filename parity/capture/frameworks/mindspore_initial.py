@@ -18,8 +18,8 @@ from mindspore import Tensor
 from mindspore.common import initializer
 
 from parity.capture.frameworks.base import Origin
+from parity.digest import digest_of
 from parity.sample import spread
-from parity.trace import digest_of
 
 NUMPY = ("uniform", "normal", "randn", "rand", "standard_normal", "random_sample", "random")
 """The functions of `numpy.random` that make initial values."""

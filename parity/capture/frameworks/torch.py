@@ -33,6 +33,7 @@ from parity.capture.frameworks.torch_ops import (
 )  # fmt: skip
 from parity.capture.supported import SUPPORTED
 from parity.model import LoaderEvent
+from parity.tensors import dtype_name
 
 
 class TorchAdapter:
@@ -112,7 +113,10 @@ class TorchAdapter:
         @functools.wraps(call)
         def wrapped_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             session = self.session
-            if transformed() or not session.hears(self) or not session.wants(layer) or self.is_wrapper(layer):
+            if transformed() or not session.hears(self) or self.is_wrapper(layer):
+                return call(layer, *args, **kwargs)
+            if not session.wants(layer):
+                session.aside(layer)
                 return call(layer, *args, **kwargs)
             args, kwargs = session.enter(layer, args, kwargs)
             try:
@@ -268,16 +272,20 @@ class TorchAdapter:
         return isinstance(value, torch.nn.Parameter)
 
     def read(self, tensor: Any) -> tuple[np.ndarray, str]:
-        with torch._C.DisableTorchFunction(), torch.no_grad():
+        values, dtype = self.view(tensor)
+        return np.array(values, order="C", copy=True), dtype
+
+    def view(self, tensor: Any) -> tuple[np.ndarray, str]:
+        with torch._C.DisableTorchFunction():
             tensor = tensor.detach()
             if tensor.is_sparse:
                 tensor = tensor.to_dense()
             if tensor.dtype is torch.bfloat16:
-                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16).copy(), "bfloat16"
+                return tensor.contiguous().view(torch.int16).cpu().numpy().view(np.uint16), "bfloat16"
             if tensor.is_conj() or tensor.is_neg():
                 tensor = tensor.resolve_conj().resolve_neg()
-            values = np.array(tensor.cpu().numpy(), order="C", copy=True)
-        return values, values.dtype.name
+            values = tensor.cpu().numpy()
+        return values, dtype_name(values.dtype)
 
     def make(self, values: np.ndarray, like: Any) -> Any:
         return torch.from_numpy(np.array(values)).to(dtype=like.dtype, device=like.device)

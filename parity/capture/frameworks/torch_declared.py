@@ -22,6 +22,8 @@ def wrap_declared(adapter: Any) -> None:
         adapter._replace(torch.nn.utils, name, function)
         adapter._replace(torch.nn.utils.clip_grad, name, function)
     adapter._replace(torch, "manual_seed", _called(adapter, "seed", torch.manual_seed))
+    exact = _called(adapter, "determinism", torch.use_deterministic_algorithms)
+    adapter._replace(torch, "use_deterministic_algorithms", exact)
     scaler = torch.amp.GradScaler
     adapter._replace(scaler, "__init__", _constructed(adapter, "scaler", scaler.__init__))
 
