@@ -262,6 +262,13 @@ class RandomEvent(msgspec.Struct, tag="random"):
     ref: TensorRef
 
 
+class GeneratorEvent(msgspec.Struct, tag="generator"):
+    """The state of the framework's random generator at the end of a step, uint8."""
+
+    step: int
+    ref: TensorRef
+
+
 class GradEvent(msgspec.Struct, tag="grad"):
     """The gradient that arrived at an output of a layer call, summed over its consumers."""
 
@@ -349,6 +356,7 @@ Event = (
     | SourceEvent
     | BatchEvent
     | RandomEvent
+    | GeneratorEvent
     | GradEvent
     | LossEvent
     | ParameterGradEvent

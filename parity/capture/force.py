@@ -394,6 +394,7 @@ class Forcer(LayerForcing):
 
     def _on_step_end(self) -> None:
         self.busy = True
+        self._draw_on()
         values = self.candidate.buffers.get(self.step)
         if values:
             theirs = to_reference(self.candidate.mapping, self.candidate.arrays(values), self._shapes())

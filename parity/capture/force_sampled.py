@@ -38,6 +38,7 @@ class SampledForcer(Forcer):
 
     def _on_step_end(self) -> None:
         if self.light:
+            self._draw_on()
             self._drawn = 0
         else:
             super()._on_step_end()

@@ -15,7 +15,7 @@ from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.capture.store import Key, Store
 from parity.measured import ForcedOp, Measured
-from parity.model import RandomEvent
+from parity.model import GeneratorEvent, RandomEvent
 from parity.statistics import widen
 from parity.trace import Trace
 
@@ -90,6 +90,7 @@ class Measuring(Session):
         self._draws: dict[int, list[RandomEvent]] = {}
         for event in reference.every(RandomEvent):
             self._draws.setdefault(event.step, []).append(event)
+        self._states = {event.step: event.ref for event in reference.every(GeneratorEvent)}
         self._drawn = 0
         self._idle = {(step, number) for step, calls in idle_passes(reference).items() for number, _ in calls}
         self._roots_seen = 0
@@ -270,9 +271,17 @@ class Measuring(Session):
             record.best, record.moved, record.match = (gap if np.isfinite(gap) else None), moved, entries[key][1]
         return mine, near
 
+    def _draw_on(self) -> None:
+        """What is drawn after a step, such as a loader's next order, is what the recorded run drew."""
+        if self.step in self._states:
+            self.adapter.set_generator_state(self.reference.array(self._states[self.step]))
+
     def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         known = self._draws.get(self.step, [])
         number, self._drawn = self._drawn, self._drawn + 1
-        if number >= len(known) or known[number].ref.size != int(np.prod(shape)):
-            return draw()
+        unknown = number >= len(known) or known[number].ref.size != int(np.prod(shape))
+        if unknown or kind == "integer":  # floats take more of the generator in float64; whole numbers as much
+            drawn = draw()
+        if unknown:
+            return drawn
         return np.array(self.reference.array(known[number].ref)).reshape(shape)

@@ -21,6 +21,7 @@ from parity.model import (
     BufferEvent,
     CallEvent,
     EvaluationEvent,
+    GeneratorEvent,
     GradEvent,
     Item,
     LayerInfo,
@@ -491,6 +492,10 @@ class Recorder(Session):
         buffers = {h.names[0]: self.store(h.tensor) for h in self.held if h.buffer and not self.light}
         if buffers:
             self.writer.event(BufferEvent(self.step, buffers))
+        state = self.adapter.generator_state()
+        if state is not None:
+            with self.writer.needed():
+                self.writer.event(GeneratorEvent(self.step, self.writer.put(state)))
         self._refs.clear()
         self._watched.clear()
         self._randoms = 0

@@ -366,6 +366,10 @@ class Synchroniser(Recorder):
         known = self._draws.get(key, [])
         if self.free or self._drawn[key] >= len(known):
             return super()._on_random(kind, shape, draw)
+        if not self._dry:  # the candidate's own generator goes on as it would alone
+            busy, self.busy = self.busy, True
+            draw()
+            self.busy = busy
         event = known[self._drawn[key]]
         self._drawn[key] += 1
         if not self._dry:

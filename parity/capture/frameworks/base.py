@@ -92,6 +92,12 @@ class Adapter(Protocol):
     def seed(self, seed: int) -> None:
         """Seeds the framework's generators."""
 
+    def generator_state(self) -> np.ndarray | None:
+        """The state of the generator that loaders and the model draw from, uint8; None where it cannot be had."""
+
+    def set_generator_state(self, state: np.ndarray) -> None:
+        """Goes on from such a state; one that the framework refuses changes nothing."""
+
     def is_tensor(self, value: Any) -> bool:
         """Whether a value is a tensor of this framework."""
 

@@ -371,6 +371,12 @@ class MindSporeAdapter:
     def seed(self, seed: int) -> None:
         self._seed(seed)
 
+    def generator_state(self) -> np.ndarray | None:
+        return None
+
+    def set_generator_state(self, state: np.ndarray) -> None:
+        pass
+
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, Tensor)
 

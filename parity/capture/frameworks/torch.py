@@ -265,6 +265,15 @@ class TorchAdapter:
     def seed(self, seed: int) -> None:
         self._seed(seed)
 
+    def generator_state(self) -> np.ndarray | None:
+        return np.asarray(torch.default_generator.get_state().numpy())
+
+    def set_generator_state(self, state: np.ndarray) -> None:
+        try:
+            torch.default_generator.set_state(torch.from_numpy(np.array(state, np.uint8)))
+        except RuntimeError:
+            pass  # a state of another version of torch
+
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
 
