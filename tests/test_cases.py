@@ -17,10 +17,13 @@ else:
 EXITS = {"match": 0, "diverged": 1, "inconclusive": 3}
 FULL = frozenset(
     [
-        "dcgan_clean", "finetune_clean", "finetune_conv_bias", "finetune_frozen", "finetune_no_decay",
-        "functional_clean", "functional_softmax_axis", "graph_batchnorm_momentum", "lm_clean", "lm_untied_head",
-        "mint_leaky_slope", "reviews_label_smoothing", "reviews_no_set_train", "reviews_warmup_late",
-        "accumulation_not_cleared",
+        "accumulation_not_cleared", "data_drop_remainder_clean", "data_hwc_reshaped_clean", "data_label_offset_clean",
+        "data_shuffle_default_clean", "dcgan_clean", "digits_evaluated_clean", "embedding_init_clean",
+        "encoder_preln_clean", "finetune_clean", "finetune_conv_bias", "finetune_frozen", "finetune_no_decay",
+        "finetune_not_optimized", "functional_clean", "functional_softmax_axis", "graph_batchnorm_momentum",
+        "lm_adamw_eps", "lm_clean", "lm_untied_head", "mint_leaky_slope", "reviews_keep_prob",
+        "reviews_label_smoothing", "reviews_no_set_train", "reviews_warmup_late", "running_statistics_clean",
+        "speaker_clip_after", "speaker_not_divided", "tagger_clean", "tagger_decay_on_norms", "unet_clean",
     ]
 )  # fmt: skip
 """Cases that are like others in what they exercise."""
