@@ -106,7 +106,8 @@ class Candidate:
         self.targets = self._targets(reference)
         self.containers = self._containers(reference)
         self._reference = reference
-        self.parts = parts(reference, trace, self._equally_called(reference))
+        self._times = tuple(Counter((c.step, c.path) for c in side.of(CallEvent)) for side in (reference, trace))
+        self.parts = parts(reference, trace, self._equally_called())
         self._reference_calls = {(c.step, c.path, c.call): c for c in reference.every(CallEvent)}
         self._by_output: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         for calls in self.calls.values():
@@ -123,11 +124,19 @@ class Candidate:
                     if item.ref.dtype in UNITS:
                         self._units[op.parent] = max(self._units.get(op.parent, 0.0), unit_of(item.ref.dtype))
 
-    def _equally_called(self, reference: Trace) -> set[int]:
+    def times_called(self, step: int, path: str) -> tuple[int, int]:
+        """How often a layer of the reference and its counterpart are called in a step, whatever comes of it."""
+        target = self.targets.get(path)
+        return self._times[0][step, path], self._times[1][step, target.paths[0]] if target is not None else 0
+
+    def _equally_called(self) -> set[int]:
         """The steps in which some layer is called as often as its counterpart."""
-        own, other = (Counter((c.step, c.path) for c in trace.of(CallEvent)) for trace in (reference, self.trace))
-        targets = self.targets
-        return {step for (step, path), n in own.items() if path in targets and other[step, targets[path].paths[0]] == n}
+        steps = set()
+        for step, path in self._times[0]:
+            own, other = self.times_called(step, path)
+            if own == other:
+                steps.add(step)
+        return steps
 
     def counterpart(self, step: int, backward: int) -> int | None:
         """The candidate's backward pass for one of the reference's; None where only sums of several compare."""

@@ -44,9 +44,13 @@ class Forcer(LayerForcing):
 
     def _refresh_buffers(self) -> None:
         """Finds the buffers again: parameters keep their objects when a module changes precision, buffers do not."""
-        now = {h.names[0]: h.tensor for root in self.roots for h in self.adapter.held(root) if h.buffer}
-        if len(self.roots) == 1:
-            self.held = [h._replace(tensor=now.get(h.names[0], h.tensor)) if h.buffer else h for h in self.held]
+        now = {
+            ".".join(filter(None, (self.path(root), h.names[0]))): h.tensor
+            for root in self.roots
+            for h in self.adapter.held(root)
+            if h.buffer
+        }
+        self.held = [h._replace(tensor=now.get(h.names[0], h.tensor)) if h.buffer else h for h in self.held]
 
     def _on_backward(self, loss: Any) -> None:
         self.busy = True
@@ -407,6 +411,9 @@ class Forcer(LayerForcing):
                     mine = self._read(held.tensor)
                     record = self.measure(key, "metrics", mine, other, candidate=candidate)
                     if record is not None and self.kind == "float64":
+                        times = self.candidate.times_called(self.step, held.owner)
+                        if times[0] != times[1] and all(times):
+                            record.alternatives |= {"own-calls": float(times[0]), "calls": float(times[1])}
                         old = before.get(held.names[0])
                         if old is not None and old.shape == mine.shape == other.shape:
                             name_update(record, old, mine, other, self._momentum(held.owner))

@@ -46,6 +46,14 @@ def _explain(finding: Finding, item: Judged, theirs: Names) -> None:
     if record.step == EVALUATION:
         finding.cause = Cause("the candidate changes the running statistics in evaluation mode", 0.9)
         return
+    if "calls" in known:
+        mine, others = round(known["own-calls"]), round(known["calls"])
+        finding.severity = "warning"
+        finding.cause = Cause(
+            f"the candidate calls the layer {others} times a step in training mode, the reference {mine}: each call "
+            "moves the running statistics, which only evaluation uses", 0.9,
+        )  # fmt: skip
+        return
     finding.cause = Cause("the running statistics are updated differently", 0.5)
     momentum, variance = known.get("momentum"), known.get("variance")
     if variance is not None and known["variance-rest"] < _EXPLAINS and "var" in record.path:

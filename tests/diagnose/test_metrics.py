@@ -102,3 +102,9 @@ def test_evaluation_mode_is_named() -> None:
     assert found.cause is not None and "dropout stays active" in found.cause.text
     explain_evaluation(found, "BatchNorm2d", None)
     assert "running statistics" in found.cause.text
+
+
+def test_another_number_of_calls_is_a_warning(sides: tuple[Names, Names]) -> None:
+    (finding,) = statistics([judged(calls=2.0, own_calls=1.0)], [], *sides)
+    assert finding.severity == "warning"
+    assert finding.cause is not None and "2 times a step in training mode, the reference 1" in finding.cause.text

@@ -32,7 +32,7 @@ def force_cpu(adapter: Any) -> None:
     load = torch.load
 
     def loaded(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
-        place = mode.place(map_location) if not callable(map_location) and not isinstance(map_location, dict) else None
+        place = mode.place(map_location) if isinstance(map_location, (str, torch.device)) else None
         return load(f, map_location if place is None else place, *args, **kwargs)
 
     adapter._replace(torch, "load", loaded)
@@ -43,10 +43,8 @@ def force_cpu(adapter: Any) -> None:
 
 
 def _present(name: str) -> bool:
-    backend = getattr(torch, name, None) or getattr(torch.backends, name, None)
-    if name == "mps":
-        backend = torch.backends.mps
-    return backend is not None and hasattr(backend, "is_available") and bool(backend.is_available())
+    backend = torch.backends.mps if name == "mps" else getattr(torch, name, None)
+    return backend is not None and bool(backend.is_available())
 
 
 class Devices(TorchFunctionMode):
