@@ -17,7 +17,8 @@ net = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 for epoch in range(3):
     for a, b in loader:
-        print("labels", b.tolist())
+        with open("labels.txt", "a") as file:
+            print(b.tolist(), file=file)
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(a), b).backward()
         optimizer.step()
@@ -28,6 +29,8 @@ def test_shuffled_labels_of_the_second_epoch(parity: Parity) -> None:
     parity.write("ref.py", SCRIPT)
     parity.write("cand.py", SCRIPT)
     done = parity("compare", "ref.py", "cand.py", "--steps", "6", "--format", "json")
-    printed = [line for line in (done.out + done.err).splitlines() if line.startswith("labels")]
-    assert printed[:6] == printed[6:12]
+    drawn = (parity.folder / "labels.txt").read_text().splitlines()
+    passes = [drawn[start : start + 6] for start in range(0, len(drawn), 6)]
+    assert len(passes) > 4
+    assert all(each == passes[0] for each in passes)
     assert done.document["verdict"] == "match", done.document["headline"]
