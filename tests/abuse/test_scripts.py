@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import TRAINS, Done, Parity
 
+from parity.model import CallEvent
 from parity.trace import Trace
 
 
@@ -196,7 +197,7 @@ class TestProcesses:
         script = TRAINS.format(steps=3, after="").replace("for step", "import os\nos.fork()\nfor step")
         parity.write("ref.py", script)
         assert parity("capture", "ref.py", "-o", "x.trace", "--no-noise").code == 0
-        calls = [event.id for event in Trace(parity.folder / "x.trace").events if type(event).__name__ == "CallEvent"]
+        calls = [event.id for event in Trace(parity.folder / "x.trace").of(CallEvent)]
         assert len(calls) == len(set(calls)) == 12
 
     @pytest.mark.parametrize("ending", ["os.kill(os.getpid(), 9)", "os._exit(0)", "os.abort()"])
