@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.abc
-import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from parity.capture.run import ImportHook
 from parity.capture.source import Source, readable
 
 MOST = 16
@@ -50,12 +49,12 @@ class Configurations:
         self._tell = tell
         self._count = 0
         self._replaced: list[tuple[Any, str, Any]] = []
-        self._hook = _Imports({name: functools.partial(self._wrap, name) for name in _READERS})
+        self._hook = ImportHook({name: functools.partial(self._wrap, name) for name in _READERS})
 
     def __enter__(self) -> None:
         for name in _READERS:
             if name in sys.modules:
-                self._wrap(name, sys.modules[name])
+                self._wrap(name)
         sys.meta_path.insert(0, self._hook)
         parse = argparse.ArgumentParser.parse_known_args
         parser = argparse.ArgumentParser
@@ -89,7 +88,8 @@ class Configurations:
         if isinstance(values, dict):
             self._note("argparse", namespace, values, [name for name in given if name in values])
 
-    def _wrap(self, module: str, loaded: Any) -> None:
+    def _wrap(self, module: str) -> None:
+        loaded = sys.modules[module]
         for name in _READERS[module]:
             read = getattr(loaded, name, None)
             if read is not None:
@@ -112,27 +112,6 @@ class Configurations:
         if self._count < MOST:
             self._count += 1
             self._tell(form, value, values, given)
-
-
-class _Imports(importlib.abc.MetaPathFinder):
-    """Hands a module on as soon as it has been imported."""
-
-    def __init__(self, ready: dict[str, Callable[[Any], None]]) -> None:
-        self._ready = ready
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> Any:
-        callback = self._ready.pop(name, None)
-        spec = importlib.util.find_spec(name) if callback is not None else None
-        if spec is None or spec.loader is None or callback is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            callback(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
 
 
 def tree(value: Any) -> Any:

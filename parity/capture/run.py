@@ -25,8 +25,8 @@ SEED = 1
 """Every pass starts from this seed; what the script itself seeds comes later and wins."""
 
 
-class _Hook(importlib.abc.MetaPathFinder):
-    """Calls back when a framework has just been imported."""
+class ImportHook(importlib.abc.MetaPathFinder):
+    """Calls `ready[name]()` when the module `name` has just been imported."""
 
     def __init__(self, ready: dict[str, Callable[[], None]]) -> None:
         self.ready = ready
@@ -50,7 +50,7 @@ class _Hook(importlib.abc.MetaPathFinder):
 
 def on_import(ready: dict[str, Callable[[], None]]) -> None:
     """Arranges that `ready[name]()` is called after the first import of `name`."""
-    sys.meta_path.insert(0, _Hook(ready))
+    sys.meta_path.insert(0, ImportHook(ready))
 
 
 class Outcome:
