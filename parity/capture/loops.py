@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from parity.capture.source import Source
+from parity.capture.source import Source, parsed
 
 _OPERATIONS: dict[type[ast.operator], Any] = {
     ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
@@ -70,12 +69,8 @@ def _fetches(loop: ast.stmt, line: int) -> bool:
 
 def _around(frame: FrameType) -> list[ast.stmt]:
     """The loops of a frame's own function that are under way, the outermost first."""
-    try:
-        node: ast.AST = ast.parse(Path(frame.f_code.co_filename).read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return []
     loops: list[ast.stmt] = []
-    inside: ast.AST | None = node
+    inside: ast.AST | None = parsed(frame.f_code.co_filename)
     while inside is not None:
         node, line = inside, frame.f_lineno
         children = [n for n in ast.iter_child_nodes(node) if isinstance(n, (ast.stmt, ast.ExceptHandler))]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from pathlib import Path
 
-from parity.capture.source import Source
+from parity.capture.source import Source, parsed
 
 _EVALUATES = frozenset(["predict", "fit"])
 """Methods of `mindspore.train.Model` that choose the mode themselves."""
@@ -27,9 +26,8 @@ def mode_calls(source: Source) -> dict[str, tuple[str, int]]:
         name = source.own(file) if near else None
         if name is None:
             continue
-        try:
-            tree = ast.parse(Path(file).read_bytes())
-        except (OSError, SyntaxError, ValueError):
+        tree = parsed(file)
+        if tree is None:
             continue
         calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
         for call in sorted(calls, key=lambda call: call.lineno):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -24,6 +25,15 @@ _TRAINS = re.compile(
 """Words without which a script trains nothing."""
 
 
+@functools.lru_cache(maxsize=16)
+def parsed(file: str) -> ast.Module | None:
+    """A file's syntax tree, not to be changed; None where it cannot be read or parsed."""
+    try:
+        return ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
 def package_of(script: Path) -> tuple[Path, str | None]:
     """The folder of a script's own files, and the package as a module of which it must run, as `python -m` does.
 
@@ -38,11 +48,9 @@ def package_of(script: Path) -> tuple[Path, str | None]:
     levels = 0
     while levels + 2 < len(script.parents) and (script.parents[levels] / "__init__.py").is_file():
         levels += 1
-    try:
-        imports = [node.level for node in ast.walk(ast.parse(script.read_bytes())) if isinstance(node, ast.ImportFrom)]
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        imports = []
-    relative = max(imports, default=0)
+    tree = parsed(str(script))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)] if tree is not None else []
+    relative = max((node.level for node in imports), default=0)
     levels = min(max(levels, relative), len(script.parents) - 1)
     if not levels:
         return script.parent, None
@@ -112,9 +120,8 @@ class Source:
 
     def assigned(self, name: str) -> tuple[str | None, int | None]:
         """Where the script first gives a global name a value."""
-        try:
-            tree = ast.parse(self.script.read_bytes())
-        except (OSError, SyntaxError, ValueError):
+        tree = parsed(str(self.script))
+        if tree is None:
             return None, None
         names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.id == name]
         line = min((n.lineno for n in names), default=None)
@@ -175,9 +182,8 @@ def _inside(holder: Any, value: Any) -> str | None:
 def _calls_of(path: Path) -> dict[tuple[int, str], list[str]]:
     """Every call in a file by its first line and the bare name of what is called."""
     found: dict[tuple[int, str], list[str]] = defaultdict(list)
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
+    tree = parsed(str(path))
+    if tree is None:
         return {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
