@@ -145,6 +145,16 @@ class Candidate:
             return backward
         return None if part.merged else part.number
 
+    def loss_of(self, step: int, backward: int) -> TensorRef | None:
+        """The candidate's loss of one of the reference's backward passes, where it has one for it alone."""
+        number = self.counterpart(step, backward)
+        return None if number is None else self.losses.get((step, number))
+
+    def gradients_of(self, step: int, backward: int) -> dict[str, TensorRef]:
+        """The gradients of the same pass by the candidate's names."""
+        number = self.counterpart(step, backward)
+        return {} if number is None else self.backward.get((step, number), {})
+
     def loss_of_reference(self, step: int, passes: tuple[int, ...]) -> np.ndarray:
         """The sum of the losses that the reference's own run had in some passes of a step; float64, no dimensions."""
         own = [e.ref for e in self._reference.of(LossEvent, step) if e.backward in passes]

@@ -265,7 +265,7 @@ class _Measured:
         if step not in self.scales:
             self.scales[step] = 1.0
             for loss in self.reference.of(LossEvent, step):
-                ref = self._loss(loss)
+                ref = self.candidate.loss_of(loss.step, loss.backward)
                 mine = float(np.asarray(self.reference.array(loss.ref)).reshape(-1)[0]) if loss.ref.size == 1 else 0.0
                 if ref is None or ref.size != 1 or not mine:
                     continue
@@ -275,14 +275,9 @@ class _Measured:
                     self.scales[step] = 2.0**power
         return self.scales[step]
 
-    def _loss(self, loss: LossEvent) -> TensorRef | None:
-        """The candidate's loss of the same backward pass."""
-        number = self.candidate.counterpart(loss.step, loss.backward)
-        return None if number is None else self.candidate.losses.get((loss.step, number))
-
     def _losses(self, step: int) -> Iterator[Measured]:
         for loss in self.reference.of(LossEvent, step):
-            ref = self._loss(loss)
+            ref = self.candidate.loss_of(loss.step, loss.backward)
             if ref is not None:
                 mine = self.reference.array(loss.ref)
                 theirs = self.candidate.array(ref) / self._scale(step)
@@ -294,8 +289,7 @@ class _Measured:
         for event in self.reference.of(ParameterGradEvent, step):
             events[event.backward].append(event)
         for backward, mine in events.items():
-            number = self.candidate.counterpart(step, backward)
-            theirs = {} if number is None else self._mapped(self.candidate.backward.get((step, number), {}))
+            theirs = self._mapped(self.candidate.gradients_of(step, backward))
             for event in mine:
                 if event.name in theirs:
                     key = (step, "parameter-gradient", event.name, backward, "")

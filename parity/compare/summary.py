@@ -70,8 +70,7 @@ class _Look:
                 yield from self._outputs(call, seen[(call.step, call.path)])
                 seen[(call.step, call.path)] += 1
         for loss in self.reference.of(LossEvent):
-            number = self.candidate.counterpart(loss.step, loss.backward)
-            other = None if number is None else self.candidate.losses.get((loss.step, number))
+            other = self.candidate.loss_of(loss.step, loss.backward)
             if other is not None and not self.candidate.trace.meta.environment.get("loss_scale"):
                 yield from self._compared(loss.step, "loss", "loss", "", "", loss.ref, other)
         gradients = list(self._gradients())
@@ -116,10 +115,7 @@ class _Look:
             return
         pairs = {pair.reference: pair.candidate for pair in self.candidate.mapping.pairs if pair.reference}
         for event in self.reference.of(ParameterGradEvent):
-            number = self.candidate.counterpart(event.step, event.backward)
-            if number is None:
-                continue
-            other = self.candidate.backward.get((event.step, number), {}).get(pairs.get(event.name, ""))
+            other = self.candidate.gradients_of(event.step, event.backward).get(pairs.get(event.name, ""))
             if other is not None:
                 yield "parameter-gradient", event.name, pairs[event.name], event.step, event.ref, other
 
