@@ -33,8 +33,7 @@ class Bent:
         """Whether a gradient comes back through a tensor of another shape."""
         if not self.tags or record.kind != "gradient":
             return False
-        before = self.flow.before.get(record.tag)
-        ahead = self.flow.ahead(before.forced if before is not None else record.tag)
+        ahead = self.flow.ahead(self.flow.put_in(record))
         return any(not self.tags.isdisjoint(op.outputs) for op in ahead)
 
     def _crosses(self, record: Measured) -> bool:

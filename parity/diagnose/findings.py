@@ -62,7 +62,7 @@ def findings_of(
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
             if item.record.kind == "gradient" and found.get(key) is finding:
-                passed = flow.ahead(_forced_tag(item, flow))
+                passed = flow.ahead(flow.put_in(item.record))
                 behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)
     findings = tied_alone(findings, reference, candidate)
@@ -227,7 +227,7 @@ def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: Names) -> 
     record = item.record
     same_step = [j.record for j in forward if j.record.step == record.step]
     if record.kind == "gradient":
-        ahead = {op.id for op in flow.ahead(_forced_tag(item, flow))}
+        ahead = {op.id for op in flow.ahead(flow.put_in(item.record))}
         return any({op.id for op in flow.behind(r.tag)[0]} & ahead for r in same_step) or any(
             r.path == record.path and r.kind in ("output", "root") and r.mismatch for r in same_step
         )
@@ -238,11 +238,6 @@ def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: Names) -> 
         if any(op.path == owner or (owner and op.path.startswith(owner + ".")) for op in flow.behind(other.tag)[0]):
             return True
     return False
-
-
-def _forced_tag(item: Judged, flow: Flow) -> int:
-    before = flow.before.get(item.record.tag)
-    return before.forced if before is not None else item.record.tag
 
 
 def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[object, Finding]:
@@ -260,7 +255,7 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
         if record.factor is not None and not record.mismatch:
             finding.cause = Cause(f"the candidate's gradient is about {record.factor:.6g} times the reference's", 0.3)
         return ("parameter", mine.owners.get(record.path, record.path)), finding
-    ahead = flow.ahead(_forced_tag(item, flow))
+    ahead = flow.ahead(flow.put_in(item.record))
     own = [op for op in ahead if not mine.leaf(op.path)]
     path = common([op.path for op in own] or [op.path.rpartition(".")[0] for op in ahead] or [record.path])
     r = Place(path, own[0].file, own[0].line) if own else mine.place(record.path)
@@ -270,9 +265,9 @@ def _backward(item: Judged, flow: Flow, mine: Names, theirs: Names) -> tuple[obj
         f"{record.path or 'the output'}, backward, step {record.step}: {_numbers(item)}"
     )
     finding = _finding(item, "backward", own[0].name if own else None, r, c, text)
-    stop, other = flow.stopped_reference(_forced_tag(item, flow)), flow.stopped_candidate(record)
+    stop, other = flow.stopped_reference(flow.put_in(item.record)), flow.stopped_candidate(record)
     if stop is not None and other is not None and record.mismatch == "stopped":  # the reference stops another use of it
-        stop, other = None, flow.stopped_candidate(record, skip=flow.stops_reference(_forced_tag(item, flow)))
+        stop, other = None, flow.stopped_candidate(record, skip=flow.stops_reference(flow.put_in(item.record)))
     if (stop is None) != (other is None):
         made = flow.unstopped(stop) if stop is not None else None
         if made is not None and (finding.candidate is None or finding.candidate.line is None):

@@ -62,6 +62,11 @@ class Flow:
                     self._made[(event.step, item.vid)] = event
         self.losses = {(e.step, e.backward): e for e in candidate.events if isinstance(e, LossEvent)}
 
+    def put_in(self, record: Measured) -> int:
+        """What the reference went on with at a boundary: the candidate's value, else the reference's own."""
+        before = self.before.get(record.tag)
+        return before.forced if before is not None else record.tag
+
     def behind(self, tag: int, stop: float | None = None, strict: bool = False) -> tuple[list[ForcedOp], set[int]]:
         """The ops behind a value back to the boundaries.
 
