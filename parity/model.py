@@ -252,6 +252,32 @@ class ShadowEvent(msgspec.Struct, tag="shadow"):
     line: int | None = None
 
 
+class CompanionEvent(msgspec.Struct, tag="companion"):
+    """The weights and buffers with which a companion is first called in a step, by name, as they are then."""
+
+    step: int
+    name: str
+    values: dict[str, TensorRef]
+    file: str | None = None
+    line: int | None = None
+
+
+class AsideEvent(msgspec.Struct, tag="aside"):
+    """A call of a companion or of the model itself, within a step, that is not differentiated.
+
+    `path` is the companion's name or the model's path, `call` its number among those of the step.
+    """
+
+    step: int
+    path: str
+    call: int
+    training: bool
+    inputs: list[Item] = []
+    outputs: list[Item] = []
+    file: str | None = None
+    line: int | None = None
+
+
 class RandomEvent(msgspec.Struct, tag="random"):
     """A random draw inside a step: `mask` (0/1), `uniform`, `normal` or `integer`."""
 
@@ -370,6 +396,8 @@ Event = (
     | EvaluationEvent
     | ShadowEvent
     | MetricEvent
+    | CompanionEvent
+    | AsideEvent
 )
 
 
@@ -407,6 +435,21 @@ class LayerInfo(msgspec.Struct):
     code: str | None = None
 
 
+class CompanionInfo(msgspec.Struct):
+    """A model that the script calls in its steps and no optimizer updates: a target network, a teacher, an average.
+
+    Parameters and buffers have names that begin with its own; `types` are the classes of its layers by path within it.
+    `ref` of a parameter is what the companion starts with, `own` what it started with before it was synchronised.
+    """
+
+    name: str
+    type: str
+    file: str | None = None
+    line: int | None = None
+    parameters: list[ParameterInfo] = []
+    types: dict[str, str] = {}
+
+
 class ObjectInfo(msgspec.Struct):
     """What a script made or called besides layers, with its effective arguments (defaults filled in).
 
@@ -434,6 +477,7 @@ class Layers(msgspec.Struct):
     layers: list[LayerInfo] = []
     parameters: list[ParameterInfo] = []
     objects: list[ObjectInfo] = []
+    companions: list[CompanionInfo] = []
 
 
 class Meta(msgspec.Struct):

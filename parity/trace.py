@@ -209,6 +209,7 @@ class Trace:
         self.layers = tree.layers
         self.parameters = tree.parameters
         self.objects = tree.objects
+        self.companions = tree.companions
         self.events: list[Event] = [event for event in self._read_events() if not isinstance(event, TensorEvent)]
         if not 0 <= self.meta.steps <= len(self.events) + _EMPTY:
             raise TraceError(

@@ -10,7 +10,7 @@ from parity.align.candidate import own_scale
 from parity.align.parameters import to_reference
 from parity.align.passes import Part
 from parity.align.values import Index, distance, rms
-from parity.capture.force_layers import LayerForcing
+from parity.capture.force_companions import CompanionForcing
 from parity.capture.measure import LINEAR, TRANSCENDENTAL
 from parity.capture.running import name_update
 from parity.capture.store import Key
@@ -25,7 +25,7 @@ _STATES = {
 }
 
 
-class Forcer(LayerForcing):
+class Forcer(CompanionForcing):
     """Forces the whole training step."""
 
     def _on_model(self) -> None:
@@ -36,6 +36,8 @@ class Forcer(LayerForcing):
             for root in self.roots:
                 double(root)
             self._refresh_buffers()
+        for companion in self.companions.found:
+            self._lift(companion)
 
         self._undo.append(no_autocast())
         known = {p.name: p.ref for p in self.candidate.trace.parameters if p.ref is not None}
@@ -107,7 +109,7 @@ class Forcer(LayerForcing):
             return
         back: dict[int, int] = {}
         rough: set[int] = set()
-        inexact: dict[int, float] = {}
+        inexact: dict[int, set[int]] = {}
         forced = {r.tag for r in self._step_records if r.cut}
         through = {r.forced: r.tag for r in self._step_records if r.forced >= 0 and not r.cut}
         for op in reversed(self._step_ops):
@@ -130,11 +132,11 @@ class Forcer(LayerForcing):
                 back[tag] = max(back.get(tag, 1), spread, beyond)
                 if op.name.rstrip("_") in TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
                     rough.add(tag)
-                off = max(
-                    [self._inexact_ops.get(op.id, 0.0), *(inexact.get(t, 0.0) for t in op.outputs if t not in forced)]
-                )
+                off = set().union(*(inexact.get(t, set()) for t in op.outputs if t not in forced))
+                if op.id in self._inexact_ops:
+                    off.add(op.id)
                 if off:
-                    inexact[tag] = max(off, inexact.get(tag, 0.0))
+                    inexact[tag] = off | inexact.get(tag, set())
         self._back, self._back_rough, self._back_inexact = back, rough, inexact
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
@@ -429,9 +431,12 @@ class Forcer(LayerForcing):
                 if record.kind == "gradient" and record.tag in forced:
                     record.n = back.get(forced[record.tag], 1)
                     record.rough = forced[record.tag] in self._back_rough
-                    record.slack = 2 * self._back_inexact.get(forced[record.tag], 0.0) * record.scale
+                    ops = self._back_inexact.get(forced[record.tag], set())
+                    off = max((self._inexact_ops[op] * self._lost.get(op, 1.0) for op in ops), default=0.0)
+                    record.slack = 2 * off * record.scale
             self._nearest_mine()
         self._inexact_ops.clear()
+        self._lost.clear()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()

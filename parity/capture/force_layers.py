@@ -17,6 +17,12 @@ from parity.measured import ForcedOp
 from parity.model import CallEvent
 from parity.tolerance import EXP, FACTOR, TANH
 
+_MULTIPLIES = frozenset(["mul", "rmul", "multiply", "div", "truediv", "true_divide", "divide"])
+"""Ops that multiply what they take, by a number as a rule."""
+
+_PICKS = frozenset(["max", "min", "sort", "topk", "median", "mode", "kthvalue", "cummax", "cummin"])
+"""Ops that give values and their indices."""
+
 
 class LayerForcing(Measuring):
     """Forces values and the gradients that come back to them."""
@@ -292,10 +298,10 @@ class LayerForcing(Measuring):
         if single and not view and not inplace:
             outputs = self._snap(number, outputs, record, n)
             made = [outputs]
-        elif single and record is not None:
+        elif record is not None and (single or _picks(name, made)):
             self._look(made[0], record)
         rough = name.rstrip("_") in TRANSCENDENTAL or any(t in self._rough for t in tags)
-        slack = max([0.0, *(self._slack.get(t, 0.0) for t in tags)])
+        slack = max([0.0, *(self._slack.get(t, 0.0) for t in tags)]) * self._scaled(name, inputs, made, tags)
         inexact = self._inexact(name.rstrip("_"), inputs, made)
         if inexact:
             slack = max(slack, inexact)
@@ -305,6 +311,8 @@ class LayerForcing(Measuring):
             tag = self._retag(tensor, n)
             if slack:
                 self._slack[tag] = slack
+            if record is not None and record.name == "log_softmax" and tensor.requires_grad:
+                self._cancels(record.id, tensor)
             if rough:
                 self._rough.add(tag)
             if record is not None:
@@ -318,6 +326,27 @@ class LayerForcing(Measuring):
         outputs = self._structural(name, inputs, outputs, record)
         self.busy = False
         return outputs
+
+    def _cancels(self, op: int, tensor: Any) -> None:
+        """Notes how much larger the terms of a log-softmax's gradient are than it: so much more is lost of it."""
+
+        def arrived(gradient: Any) -> None:
+            busy, self.busy = self.busy, True
+            made, g = np.exp(self._read(tensor)), self._read(gradient)
+            axis = next((a for a in range(made.ndim) if np.allclose(made.sum(a), 1)), -1)
+            terms = made * g.sum(axis, keepdims=True)
+            rest = rms(g - terms)
+            self._lost[op] = max(1.0, rms(terms) / rest) if rest else 1.0
+            self.busy = busy
+
+        tensor.register_hook(arrived)
+
+    def _scaled(self, name: str, inputs: list[Any], made: list[Any], tags: list[int]) -> float:
+        """By how much an op makes what comes in larger, where it multiplies: so grows what that is off by."""
+        if self.kind != "float64" or name.strip("_") not in _MULTIPLIES or not made:
+            return 1.0
+        inexact = [rms(self._read(t)) for t, tag in zip(inputs, tags, strict=True) if self._slack.get(tag)]
+        return max(1.0, rms(self._read(made[0])) / inexact[0]) if len(inexact) == 1 and inexact[0] > 0 else 1.0
 
     def _inexact(self, name: str, inputs: list[Any], made: list[Any]) -> float:
         """What the candidate's kernel of an op may be off by (absolute), an eighth of it; 0 where it is exact."""
@@ -376,3 +405,8 @@ class LayerForcing(Measuring):
                 self.store.snaps[key] = (ref, unit)
                 return self._put(tensor, theirs, unit)
         return tensor
+
+
+def _picks(name: str, made: list[Any]) -> bool:
+    """Whether an op gave values with their indices, and the values are worth a look."""
+    return name in _PICKS and len(made) > 1 and made[0].is_floating_point() and made[0].numel() > 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from parity.capture.companions import Companion
 from parity.capture.frameworks.base import Made, tensors_in
 from parity.capture.initial import record_initials
 from parity.capture.loops import epochs
@@ -17,9 +19,12 @@ from parity.capture.shadows import shadows
 from parity.capture.source import Source
 from parity.capture.survey import arrays_in, numbers_of
 from parity.model import (
+    AsideEvent,
     BatchEvent,
     BufferEvent,
     CallEvent,
+    CompanionEvent,
+    CompanionInfo,
     EvaluationEvent,
     GeneratorEvent,
     GradEvent,
@@ -48,6 +53,9 @@ PLANNED = 2000
 
 _ASIDE = 4096
 """Layers that were called outside of steps which are kept in mind, in each mode, until the model is known."""
+
+_GLANCES = 64
+"""Calls of a model or companion that are not differentiated which are written down, in each step."""
 
 _LOADERS = 64
 """Objects that may be loaders which are kept in mind until the first step ends."""
@@ -88,6 +96,9 @@ class Recorder(Session):
         self._made_loaders: list[Any] = []
         self._shadowed = -1
         self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
+        self._companions: dict[str, CompanionInfo] = {}
+        self._glances: Counter[str] = Counter()
+        self._early_glances: dict[str, tuple[Any, Any, Any]] = {}
 
     # Tensors --------------------------------------------------------------------------------------------------
 
@@ -199,8 +210,13 @@ class Recorder(Session):
                 self.parameters.append(info)
             if self.initials:
                 record_initials(self.adapter, self.held, self.writer)
+        for companion in self.companions.found:
+            self._describe_companion(companion)
         self.initial = self.writer.written
         self.busy = False
+        for companion in self.companions.found:
+            if companion.name in self._early_glances:
+                self._on_aside(companion.layer, companion, *self._early_glances.pop(companion.name))
 
     def layer_id(self, layer: Any) -> int:
         """The number of a layer in `layers.json`, describing it on first sight."""
@@ -251,7 +267,12 @@ class Recorder(Session):
             self.writer.event(ShadowEvent(self.step, shadow.name, shadow.class_name, values, weights, *place))
         self.busy = False
 
-    def aside(self, layer: Any) -> None:
+    def aside(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]) -> Any:
+        self._note_aside(layer)
+        return super().aside(layer, args, kwargs, run)
+
+    def _note_aside(self, layer: Any) -> None:
+        """A layer is called that belongs to no step."""
         if self.finished or self.busy or self.in_backward or self.stack:
             return
         if self._ready and not any(layer is root for root in self.roots):
@@ -272,6 +293,65 @@ class Recorder(Session):
                 event.path = paths[layer]
                 self.writer.event(event)
         self._aside.clear()
+
+    def _describe_companion(self, companion: Companion) -> None:
+        """Notes what a companion is, and what it starts with."""
+        made = self.adapter.made(companion.layer)
+        layers = self.adapter.named_layers(companion.layer)
+        types = {path: type(layer).__name__ for path, layer in layers if self.adapter.is_framework_layer(layer)}
+        info = CompanionInfo(companion.name, type(companion.layer).__name__, made.file, made.line, [], types)
+        with self.writer.needed():
+            for held in companion.held:
+                ref = self.store(held.tensor)
+                info.parameters.append(
+                    ParameterInfo(
+                        held.names[0], held.owner, held.role, ref.shape, ref.dtype, held.trainable, held.buffer,
+                        held.names, ref, ref,
+                    )
+                )  # fmt: skip
+        self._companions[companion.name] = info
+
+    def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        busy, self.busy = self.busy, True
+        if companion.name not in self._companions:
+            self._describe_companion(companion)
+            self._meet(companion, args, kwargs)
+        self._name_parameters()
+        if companion.used != self.step:
+            companion.used, companion.calls = self.step, 0
+            if self._ready:
+                self._note_companion(companion)
+        companion.calls += 1
+        self.busy = busy
+        return args, kwargs
+
+    def _meet(self, companion: Companion, args: Any, kwargs: Any) -> None:
+        """A companion is about to be called for the first time."""
+
+    def _note_companion(self, companion: Companion) -> None:
+        """Writes down the weights with which a companion is called first in a step."""
+        with self.writer.needed():
+            values = {held.names[0]: self.store(held.tensor) for held in companion.held}
+        self.writer.event(CompanionEvent(self.step, companion.name, values, *self.source.here()))
+
+    def _on_aside(self, layer: Any, companion: Companion | None, args: Any, kwargs: Any, output: Any) -> None:
+        if not self._ready:
+            if companion is not None:
+                self._early_glances[companion.name] = (args, kwargs, output)
+            return
+        path = companion.name if companion is not None else self.path(layer)
+        number = self._glances[path]
+        self._glances[path] += 1
+        if number >= _GLANCES:
+            return
+        busy, self.busy = self.busy, True
+        with self.writer.needed():
+            given = self._tensors([*args, kwargs] if kwargs else list(args))
+            inputs = [self.item(name, tensor, f"argument of {path or 'the model'}") for name, tensor in given]
+            outputs = [self.item(name, tensor) for name, tensor in self._tensors(output)]
+        training = self.adapter.training(layer)
+        self.writer.event(AsideEvent(self.step, path, number, training, inputs, outputs, *self.source.here()))
+        self.busy = busy
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self.light and not any(frame.layer is root for root in self.roots):
@@ -339,8 +419,12 @@ class Recorder(Session):
             [self.fresh(place, t) for place, t in self._tensors(outputs)], view, reduction,
         )  # fmt: skip
         self.writer.event(event)
+        self._on_made(event)
         self.busy = False
         return outputs
+
+    def _on_made(self, event: OpEvent) -> None:
+        """An op was written down."""
 
     def _on_batch(self, loader: Any, batch: Any, position: int) -> Any:
         arrays = list(arrays_in(batch, self.adapter))
@@ -499,6 +583,7 @@ class Recorder(Session):
         self._refs.clear()
         self._watched.clear()
         self._randoms = 0
+        self._glances.clear()
         self._describe_unused()
         self.busy = False
         if not self.light:
@@ -532,7 +617,8 @@ class Recorder(Session):
         for info, value in self._configurations:
             info.name = self.source.called(value) or info.name
         objects = [*self._optimizer_objects(), *self._objects, *(info for info, _ in self._configurations)]
-        self.writer.layers(Layers(self._layers, self.parameters, objects))
+        companions = list(self._companions.values())
+        self.writer.layers(Layers(self._layers, self.parameters, objects, companions))
 
 
 def _batching(loader: LoaderEvent) -> tuple[str, ...]:

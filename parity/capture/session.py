@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from parity.capture.companions import Companion, Companions
 from parity.capture.evaluation import Given, evaluate
 from parity.capture.frameworks.base import Adapter, Held, Made
 from parity.capture.source import Source
@@ -92,6 +94,7 @@ class Session:
         self._guessed = False
         self._times = 1.0
         self._names: dict[int, str] = {}
+        self.companions = Companions(self)
 
     def note(self, text: str) -> None:
         """Says something about the run, once."""
@@ -142,8 +145,23 @@ class Session:
     ) -> None:
         """A metric object, made like that, was given `inputs` and answers `values`."""
 
-    def aside(self, layer: Any) -> None:
-        """A layer is called that belongs to no step."""
+    def aside(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]) -> Any:
+        """A layer is called in a way that is not differentiated; `run` calls it, and its result is returned."""
+        resting = self.busy or self.finished or self.in_backward or self.evaluating or self.light
+        if resting or self.stack or self.companions.depth:
+            return run(*args, **kwargs)
+        companion = self.companions.of(layer)
+        if companion is None and not any(layer is root for root in self.roots):
+            return run(*args, **kwargs)
+        if companion is not None:
+            args, kwargs = self._on_companion(companion, args, kwargs)
+        self.companions.depth += 1
+        try:
+            output = run(*args, **kwargs)
+        finally:
+            self.companions.depth -= 1
+        self._on_aside(layer, companion, args, kwargs, output)
+        return output
 
     def enter(
         self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -158,12 +176,20 @@ class Session:
             known = self._given.get(id(layer))
             if known is None or known.step != self.step:
                 self._given[id(layer)] = Given(self.step, layer, args, kwargs)
+        outside = not any(layer is root for root in self.roots) and not any(self._followed(f.layer) for f in self.stack)
+        companion = self.companions.of(layer) if outside and not self.evaluating and not self.light else None
+        if companion is not None:
+            args, kwargs = self._on_companion(companion, args, kwargs)
         parent = self.stack[-1] if self.stack else None
         call = self._calls[id(layer)]
         self._calls[id(layer)] += 1
         frame = Frame(layer, self.path(layer), call, next(self._ids), parent, self.adapter.training(layer))
         self.stack.append(frame)
         return self._on_enter(frame, args, kwargs)
+
+    def _followed(self, layer: Any) -> bool:
+        """Whether a layer is the model, one of several, or a companion that was called before."""
+        return any(layer is root for root in self.roots) or any(layer is c.layer for c in self.companions.found)
 
     def leave(self, layer: Any, output: Any) -> Any:
         """A layer returns; its output may come back changed."""
@@ -371,6 +397,7 @@ class Session:
                     seen.add(id(parameter))
                     name = self._variable(parameter, f"parameter{index}")
                     self.held.append(Held([name], parameter, "", name, True, False))
+        self.companions.leave_out(seen)
         self._name_parameters()
         self._on_model()
         self._name_parameters()
@@ -413,7 +440,7 @@ class Session:
         return self._names.get(self.adapter.key(tensor))
 
     def _name_parameters(self) -> None:
-        self._names = {self.adapter.key(h.tensor): h.names[0] for h in self.held}
+        self._names = self.companions.names() | {self.adapter.key(h.tensor): h.names[0] for h in self.held}
 
     @property
     def here(self) -> str:
@@ -429,6 +456,13 @@ class Session:
 
     def _on_leave(self, frame: Frame, output: Any) -> Any:
         return output
+
+    def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """A companion is about to be called, from outside of the model and of other companions."""
+        return args, kwargs
+
+    def _on_aside(self, layer: Any, companion: Companion | None, args: Any, kwargs: Any, output: Any) -> None:
+        """A companion or a model was called without being differentiated."""
 
     def _on_op(self, name: str, inputs: list[Any], outputs: Any, view: bool, inplace: bool, reduction: int) -> Any:
         return outputs

@@ -23,12 +23,16 @@ from parity.align.parameters import (
 )  # fmt: skip
 from parity.align.pins import map_pinned
 from parity.align.values import distance, lay, layout
+from parity.capture.adopt import Adoption
+from parity.capture.companions import Companion
 from parity.capture.frameworks.base import replace_tensors, tensors_in
+from parity.capture.lineage import Lineage
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
 from parity.digest import digest_of
 from parity.model import (
+    AsideEvent,
     BatchEvent,
     CallEvent,
     EnteredEvent,
@@ -119,6 +123,9 @@ class Synchroniser(Recorder):
         self._root_pairs: dict[str, str] | None = None
         self._computed: tuple[int, set[int]] = (-1, set())
         self._replaced: dict[int, tuple[Any, Any]] = {}
+        self._adoption = Adoption(self, reference)
+        self._lineage = Lineage(self, reference)
+        self._glanced = False
 
     # Weights --------------------------------------------------------------------------------------------------
 
@@ -144,6 +151,57 @@ class Synchroniser(Recorder):
     def _note_shadows(self) -> None:
         if not self._dry:
             super()._note_shadows()
+
+    def _note_aside(self, layer: Any) -> None:
+        self._glanced = self._glanced or not (self._ready or self.busy)
+        super()._note_aside(layer)
+
+    def _describe_companion(self, companion: Companion) -> None:
+        known = self._companions.get(companion.name)
+        if known is None:
+            super()._describe_companion(companion)
+        elif not self.free:
+            self._adoption.load(companion, known)  # the script may have written others since
+
+    def _meet(self, companion: Companion, args: Any, kwargs: Any) -> None:
+        if self.free:
+            return
+        info = self._companions[companion.name]
+        self._adoption.adopt(companion, info)
+        self._dry = True
+        try:
+            self._adoption.confirm(companion, args, kwargs)
+        finally:
+            self._dry = False
+
+    def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if self._dry:
+            return args, kwargs
+        if not self._ready and companion.name in self._companions and not self.free:
+            self._adoption.load(companion, self._companions[companion.name])
+        args, kwargs = super()._on_companion(companion, args, kwargs)
+        self._list_companions()
+        pair = self._adoption.pairs.get(companion.name)
+        known = self._adoption.call(pair.reference, self.step, companion.calls - 1) if pair is not None else None
+        if known is None or not self._ready or self.free or self.step >= self.steps:
+            return args, kwargs
+        pool = [item.ref for item in known[0]]
+        return self._replace(args, kwargs, pool, lambda tensor: not self._lineage.own_work(tensor), "companion")
+
+    def _list_companions(self) -> None:
+        if self.mapping is not None and self._adoption.pairs:
+            self.mapping["companions"] = msgspec.to_builtins(list(self._adoption.pairs.values()))
+
+    def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
+        new = origin is not None and not self._dry and self.adapter.tag(tensor) is None
+        found = super().item(name, tensor, origin)
+        if new:
+            self._lineage.source(found.vid, tensor, self.parameter_name(tensor) is not None)
+        return found
+
+    def _on_made(self, event: OpEvent) -> None:
+        if not self._dry and event.parent is None:
+            self._lineage.made(event)
 
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()
@@ -174,6 +232,10 @@ class Synchroniser(Recorder):
                 self.unmapped.append(info.name)
         self.busy = False
         self.mapping = {**msgspec.to_builtins(mapping), "agreed": agreed, "compared": total}
+        for companion in self.companions.found:
+            self._adoption.settle(companion, self._companions[companion.name])
+        self._list_companions()
+        self._name_parameters()
 
     def _reference_nodes(self) -> list[Node]:
         trace = self.reference
@@ -270,6 +332,7 @@ class Synchroniser(Recorder):
             found: set[int] = set()
             made = [(op.id, op.inputs, op.outputs, bool(op.parameters)) for op in self.reference.of(OpEvent, step)]
             made += [(call.end, [], call.outputs, True) for call in self._root_calls.get(step, [])]
+            made += [(-1, [], event.outputs, True) for event in self.reference.of(AsideEvent, step)]
             for _, inputs, outputs, computed in sorted(made, key=lambda record: record[0]):
                 if computed or not found.isdisjoint(inputs):
                     found.update(item.vid for item in outputs)
@@ -297,6 +360,7 @@ class Synchroniser(Recorder):
         ops = self.reference.of(OpEvent, self.step)
         pool += [item.ref for op in ops for item in op.outputs if not op.path and item.vid not in computed]
         pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]
+        pool += self._lineage.quiet(self.step)
         kept = args[len(args) - drop :] if drop else ()
         fits = (lambda t: self.adapter.tag(t) is None) if untagged else (lambda t: True)
         new, kwargs = self._replace(args[: len(args) - drop], kwargs, pool, fits, "step")
@@ -308,16 +372,29 @@ class Synchroniser(Recorder):
         busy, self.busy = self.busy, True
         own: dict[int, np.ndarray] = {}
         same: dict[int, TensorRef] = {}
+        likely: dict[int, TensorRef] = {}
         given = [new for _, new in self._replaced.values()]
         for _, tensor in tensors_in([args, kwargs], adapter.is_tensor):
-            if fits(tensor) and not adapter.is_parameter(tensor) and not any(tensor is new for new in given):
-                values, dtype = adapter.read(tensor)
-                own[id(tensor)] = widen(values, dtype)
+            if not fits(tensor) or adapter.is_parameter(tensor) or any(tensor is new for new in given):
+                continue
+            if place == "step" and self._left_alone(tensor):
+                continue
+            values, dtype = adapter.read(tensor)
+            own[id(tensor)] = widen(values, dtype)
+            ref = self._lineage.likely(own[id(tensor)]) if self._lineage.computed(tensor) else None
+            if ref is not None:
+                likely[id(tensor)] = ref
         for key, values in own.items():
             equal = [ref for ref in pool if _fits(ref, values) and self._equal(ref, values)]
             if equal:
                 same[key] = next((ref for ref in left if ref in equal), equal[0])
                 left = [ref for ref in left if ref != same[key]]
+        quiet = {ref.digest for ref in self._lineage.quiet(self.step)} if place == "step" else set()
+        attempts = {
+            key for key, values in own.items()
+            if quiet and key not in same and key not in likely
+            and self._lineage.attempt(values, [ref for ref in pool if ref.digest not in quiet])
+        }  # fmt: skip
 
         lengths = _lengths(own, same, left) if place == "step" else None
         if lengths is not None:
@@ -327,18 +404,19 @@ class Synchroniser(Recorder):
             if id(tensor) in self._replaced:
                 return self._replaced[id(tensor)][1]
             values = own.get(id(tensor))
-            if values is None:
+            if values is None or id(tensor) in attempts:
                 return tensor
             if id(tensor) in same:
                 self._entered(place, tensor, same[id(tensor)], True)
                 return tensor
-            ref = next((ref for ref in left if _fits(ref, values)), None)
+            ref = likely.get(id(tensor)) or next((ref for ref in left if _fits(ref, values)), None)
             if ref is None and lengths is not None:
                 ref = next((ref for ref in left if _fits_rows(ref, values, lengths)), None)
             self._entered(place, tensor, ref, False)
             if ref is None:
                 return tensor
-            left.remove(ref)
+            if ref in left:
+                left.remove(ref)
             shape = values.shape if ref.size == values.size else (ref.shape[0], *values.shape[1:])
             new = adapter.make(self.reference.array(ref).reshape(shape), tensor)
             self._replaced[id(tensor)] = (tensor, new)
@@ -350,12 +428,22 @@ class Synchroniser(Recorder):
         return new, named
 
     def _entered(self, place: str, tensor: Any, given: TensorRef | None, same: bool) -> None:
-        """Notes what the candidate itself brought: later only what it was given can be seen."""
-        if not self._dry:
+        """Notes what the candidate itself brought: later only what it was given can be seen.
+
+        What its models may have made of weights that were not the reference's yet is no data.
+        """
+        early = self._glanced and self.step == 0 and place == "step" and not same
+        if not self._dry and place != "companion" and not early:
             file, line = self.source.here()
             with self.writer.needed():
                 own = self.store(tensor)
             self.writer.event(EnteredEvent(self.step, place, own, given, same, file, line))
+
+    def _left_alone(self, tensor: Any) -> bool:
+        """Whether the candidate computed a tensor itself, with models that have the reference's weights."""
+        called = [c for c in self.companions.found if c.used == self.step]
+        sure = [self._adoption.pairs[c.name].certain for c in called if c.name in self._adoption.pairs]
+        return self._synced and len(sure) == len(called) and all(sure) and self._lineage.own_work(tensor)
 
     def _equal(self, ref: TensorRef, values: np.ndarray) -> bool:
         return bool(np.array_equal(self.reference.array(ref).reshape(values.shape), values))
@@ -383,6 +471,7 @@ class Synchroniser(Recorder):
         super()._on_step_end()
         self._roots_seen = 0
         self._replaced.clear()
+        self._lineage.clear()
 
 
 def _fits(ref: TensorRef, values: np.ndarray) -> bool:

@@ -99,16 +99,16 @@ def _average(trace: Trace, events: dict[int, ShadowEvent]) -> Average | None:
         if step - 1 not in events:
             continue
         old, new = (np.asarray(trace.array(events[n].values)) for n in (step - 1, step))
-        fits = [_fit(old, new, np.asarray(trace.array(events[n].weights))) for n in (step, step - 1)]
-        fit = next((fit for fit in fits if fit is not None), None)
-        if fit is None:
+        fits = [fit(old, new, np.asarray(trace.array(events[n].weights))) for n in (step, step - 1)]
+        found = next((result for result in fits if result is not None), None)
+        if found is None:
             return None
-        decays[step], spread[step] = fit
+        decays[step], spread[step] = found
     moving = any(0 < decay < 1 and spread[step] < 0.1 * (1 - decay) for step, decay in decays.items())
     return Average(events[min(events)], decays, spread) if moving else None
 
 
-def _fit(old: np.ndarray, new: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
+def fit(old: np.ndarray, new: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
     """The decay with which a copy went towards the weights and its standard deviation, None where it did not."""
     if not (old.shape == new.shape == weights.shape and np.isfinite(new).all() and np.isfinite(weights).all()):
         return None

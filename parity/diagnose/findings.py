@@ -5,6 +5,7 @@ from __future__ import annotations
 from parity.compare.faults import Judged
 from parity.diagnose.averages import averages
 from parity.diagnose.bent import Bent
+from parity.diagnose.companions import companions
 from parity.diagnose.gradients import name_scaled_losses
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.diagnose.metrics import explain_evaluation, statistics
@@ -69,7 +70,10 @@ def findings_of(
     findings = lone_parameters(findings, reference, candidate)
     name_scaled_losses(findings, judged, candidate)
     findings += optimizer_findings(judged, reference, candidate)
-    findings += averages(reference, candidate)
+    beside, echoes = companions(judged, findings, reference, candidate)
+    findings = [f for f in findings if f not in echoes] + beside
+    if not any(f.stage == "optimizer" for f in beside):
+        findings += averages(reference, candidate)
     findings += statistics(judged, findings, mine, theirs)
     return findings + _propagated(judged, findings, mine, theirs)
 

@@ -170,8 +170,7 @@ class MindSporeAdapter:
             if self.is_wrapper(layer) or not session.hears(self):
                 return call(layer, *args, **kwargs)
             if not session.wants(layer):
-                session.aside(layer)
-                return call(layer, *args, **kwargs)
+                return session.aside(layer, args, kwargs, functools.partial(call, layer))
             args, kwargs = session.enter(layer, args, kwargs)
             try:
                 output = call(layer, *args, **kwargs)

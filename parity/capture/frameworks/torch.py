@@ -116,8 +116,7 @@ class TorchAdapter:
             if transformed() or not session.hears(self) or self.is_wrapper(layer):
                 return call(layer, *args, **kwargs)
             if not session.wants(layer):
-                session.aside(layer)
-                return call(layer, *args, **kwargs)
+                return session.aside(layer, args, kwargs, functools.partial(call, layer))
             args, kwargs = session.enter(layer, args, kwargs)
             try:
                 output = call(layer, *args, **kwargs)

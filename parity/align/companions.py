@@ -1,0 +1,156 @@
+"""Which companion of the candidate is which of the reference, and which of its parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import numpy as np
+
+from parity.align.nodes import Node, build_nodes, squeezed
+from parity.align.parameters import Mapping, Pair, alike, map_parameters, to_reference
+from parity.model import CompanionEvent, CompanionInfo, ParameterInfo
+from parity.trace import Trace
+
+
+class CompanionPair(msgspec.Struct):
+    """Two companions that correspond.
+
+    `certain` tells that nothing but this correspondence is possible, or that both make the same of the same input.
+    """
+
+    reference: str
+    candidate: str
+    certain: bool
+    pairs: list[Pair]
+
+
+def counterpart(info: CompanionInfo, others: list[CompanionInfo]) -> CompanionInfo | None:
+    """The one among several companions of the other side that has the same shapes, by its name.
+
+    Args:
+        info: A companion.
+        others: Companions of the other side that have no counterpart yet.
+    """
+    fitting = [other for other in others if _shapes(other) == _shapes(info)]
+    return max(fitting, key=lambda other: alike(other.name, info.name)) if fitting else None
+
+
+def _shapes(info: CompanionInfo) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(sorted(squeezed(p.shape))) for p in info.parameters if not p.buffer)
+
+
+def mapped(reference: CompanionInfo, candidate: CompanionInfo) -> tuple[Mapping, bool]:
+    """The correspondence of two companions' parameters, and whether shapes and kinds leave no other one.
+
+    Args:
+        reference: The reference's companion.
+        candidate: The candidate's, of the same shapes.
+    """
+    mine, theirs = _nodes(reference), _nodes(candidate)
+    mapping = map_parameters(mine, theirs)
+    alone = all(count == 1 for count in Counter(node.signature for node in [*mine]).values())
+    return mapping, alone and complete(mapping, candidate)
+
+
+def complete(mapping: Mapping, candidate: CompanionInfo) -> bool:
+    """Whether every parameter of a candidate's companion has a counterpart."""
+    done = {pair.candidate for pair in mapping.pairs}
+    return all(p.buffer or p.name in done for p in candidate.parameters)
+
+
+def _nodes(info: CompanionInfo) -> list[Node]:
+    types = {f"{info.name}.{path}": kind for path, kind in info.types.items()}
+    return build_nodes(info.parameters, types, [], [])
+
+
+def mapped_as_copies(
+    reference: CompanionInfo,
+    candidate: CompanionInfo,
+    models: tuple[list[ParameterInfo], list[ParameterInfo]],
+    pairs: list[Pair],
+) -> Mapping | None:
+    """The correspondence of two companions that are copies of the trained models, or of the same part of them.
+
+    Args:
+        reference: The reference's companion.
+        candidate: The candidate's.
+        models: The parameters of the reference's and of the candidate's models.
+        pairs: Which of these correspond.
+
+    Returns:
+        None where one of them is no copy, or where the parts do not correspond.
+    """
+    own, other = (copied_from(info, held) for info, held in zip((reference, candidate), models, strict=True))
+    if own is None or other is None:
+        return None
+    back = {source: name for name, source in own.items()}
+    here = {source: name for name, source in other.items()}
+    found: list[Pair] = []
+    for pair in pairs:
+        parts = [pair.reference] if pair.reference else pair.parts
+        if pair.candidate in here and all(part in back for part in parts):
+            found.append(
+                msgspec.structs.replace(
+                    pair,
+                    candidate=here[pair.candidate],
+                    reference=back.get(pair.reference, ""),
+                    parts=[back[p] for p in pair.parts],
+                )
+            )
+    mapping = Mapping(found, [])
+    return mapping if complete(mapping, candidate) else None
+
+
+def copied_from(info: CompanionInfo, model: list[ParameterInfo]) -> dict[str, str] | None:
+    """The parameter of the trained model that each parameter of a companion has the relative name and shape of.
+
+    Args:
+        info: A companion.
+        model: The model's parameters.
+
+    Returns:
+        Names of the model by names of the companion; None where it is no copy of the model or of a part of it.
+    """
+    within = {p.name[len(info.name) + 1 :]: p for p in info.parameters}
+    weights = [name for name, p in within.items() if not p.buffer]
+    shapes = {name: p.shape for p in model for name in p.names}
+    if not weights:
+        return None
+    first = weights[0]
+    for known in shapes:
+        if known != first and not known.endswith("." + first):
+            continue
+        prefix = known[: len(known) - len(first)]
+        if all(shapes.get(prefix + name) == within[name].shape for name in weights):
+            return {p.name: prefix + name for name, p in within.items() if prefix + name in shapes}
+    return None
+
+
+class CompanionValues:
+    """The weights with which a candidate called its companions, by the reference's names.
+
+    Args:
+        trace: The candidate's trace.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        known = (trace.meta.mapping or {}).get("companions", [])
+        self.pairs = {pair.reference: pair for pair in msgspec.convert(known, list[CompanionPair])}
+        self._trace = trace
+        self._events = {(e.step, e.name): e for e in trace.of(CompanionEvent)}
+
+    def at(self, step: int, name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """The values at the first call in a step; empty where there was none.
+
+        Args:
+            step: Training step.
+            name: The reference's companion.
+            shapes: The shapes of its parameters by name.
+        """
+        pair = self.pairs.get(name)
+        event = self._events.get((step, pair.candidate)) if pair is not None else None
+        if pair is None or event is None:
+            return {}
+        values = {key: self._trace.array(ref) for key, ref in event.values.items()}
+        return to_reference(Mapping(pair.pairs, []), values, shapes)

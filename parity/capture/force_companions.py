@@ -1,0 +1,50 @@
+"""Forcing companions: each is called with the candidate's weights, after the reference's own were held against them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity.align.companions import CompanionValues
+from parity.capture.companions import Companion
+from parity.capture.force_layers import LayerForcing
+from parity.capture.store import Key
+
+
+class CompanionForcing(LayerForcing):
+    """Forces the weights of models that no optimizer updates, where the script calls them first in a step."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._values = CompanionValues(self.candidate.trace)
+        self._lifted: set[str] = set()
+
+    def _lift(self, companion: Companion) -> None:
+        """Takes a companion to the precision of the model."""
+        from parity.capture.frameworks.torch_force import double
+
+        if self.double and companion.name not in self._lifted:
+            self._lifted.add(companion.name)
+            double(companion.layer)
+            self.companions.refresh(companion)
+
+    def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        if not self._ready or companion.used == self.step or self.step >= self.steps:
+            return args, kwargs
+        busy, self.busy = self.busy, True
+        self._lift(companion)
+        closely = companion.used == self.step - 1
+        companion.used = self.step
+        shapes = {held.names[0]: tuple(held.tensor.shape) for held in companion.held}
+        theirs = self._values.at(self.step, companion.name, shapes)
+        name = self._values.pairs[companion.name].candidate if theirs else ""
+        for held in companion.held:
+            values = theirs.get(held.names[0])
+            if values is None or not held.tensor.is_floating_point():
+                continue
+            if closely:
+                key: Key = (self.step, "companion", held.names[0], 0, "")
+                self.measure(key, "optimizer", self._read(held.tensor), values, candidate=name)
+            self.adapter.assign(held.tensor, self._moved(values, 2.0**-24))
+        self._name_parameters()
+        self.busy = busy
+        return args, kwargs
