@@ -6,6 +6,7 @@ from typing import Any
 
 from parity.align.companions import CompanionValues
 from parity.capture.companions import Companion
+from parity.capture.frameworks.base import replace_tensors
 from parity.capture.force_layers import LayerForcing
 from parity.capture.store import Key
 
@@ -28,10 +29,20 @@ class CompanionForcing(LayerForcing):
             self.companions.refresh(companion)
 
     def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        if not self._ready or companion.used == self.step or self.step >= self.steps:
+        if not self._ready or self.step >= self.steps:
+            companion.used = self.step
             return args, kwargs
         busy, self.busy = self.busy, True
         self._lift(companion)
+        if companion.used != self.step:
+            self._force_weights(companion)
+        if self.double:
+            args = replace_tensors(tuple(args), _lifted, self.adapter.is_tensor)
+            kwargs = replace_tensors(kwargs, _lifted, self.adapter.is_tensor)
+        self.busy = busy
+        return args, kwargs
+
+    def _force_weights(self, companion: Companion) -> None:
         closely = companion.used == self.step - 1
         companion.used = self.step
         shapes = {held.names[0]: tuple(held.tensor.shape) for held in companion.held}
@@ -46,5 +57,8 @@ class CompanionForcing(LayerForcing):
                 self.measure(key, "optimizer", self._read(held.tensor), values, candidate=name)
             self.adapter.assign(held.tensor, self._moved(values, 2.0**-24))
         self._name_parameters()
-        self.busy = busy
-        return args, kwargs
+
+
+def _lifted(_: str, tensor: Any) -> Any:
+    """A tensor that enters a companion, in its precision."""
+    return tensor.double() if tensor.is_floating_point() else tensor

@@ -363,7 +363,7 @@ class LayerForcing(Measuring):
 
     def _structural(self, name: str, inputs: list[Any], outputs: Any, record: ForcedOp | None) -> Any:
         """The output of a linear op whose parameters belong to no layer that is called: a boundary of its own."""
-        if name not in LINEAR or not self.adapter.is_tensor(outputs):
+        if name not in LINEAR or not self.adapter.is_tensor(outputs) or self.companions.depth:
             return outputs
         for parameter in filter(None, map(self.parameter_name, inputs)):
             owner = parameter.rpartition(".")[0]

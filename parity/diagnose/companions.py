@@ -207,10 +207,12 @@ def _change(side: _Side, step: int) -> Change | None:
     """How a companion that is a copy of the model went towards its weights between its first calls of two steps."""
     sources = copied_from(side.info, side.trace.parameters)
     events = {e.step: e for e in side.trace.of(CompanionEvent) if e.name == side.info.name}
-    if sources is None or step not in events or step - 1 not in events:
+    if sources is None or step not in events:
         return None
     names = [p.name for p in side.info.parameters if not p.buffer and p.name in sources]
-    old, new = (_flat(side.trace, [events[n].values.get(name) for name in names]) for n in (step - 1, step))
+    first = {p.name: p.ref for p in side.info.parameters if p.ref is not None}
+    values = [events[step - 1].values if step - 1 in events else first, events[step].values]
+    old, new = (_flat(side.trace, [present.get(name) for name in names]) for present in values)
     for updated in (step - 1, step - 2):
         weights = _weights(side.trace, updated)
         found = _flat(side.trace, [weights.get(sources[name]) for name in names])
@@ -236,4 +238,6 @@ def _weights(trace: Trace, step: int) -> dict[str, TensorRef]:
 def _flat(trace: Trace, refs: list[TensorRef | None]) -> np.ndarray | None:
     if not refs or any(ref is None for ref in refs):
         return None
-    return np.concatenate([np.asarray(trace.array(ref), np.float64).reshape(-1) for ref in refs if ref is not None])
+    parts = [np.asarray(trace.array(ref), np.float64).reshape(-1) for ref in refs if ref is not None]
+    flat: np.ndarray = np.concatenate(parts)
+    return flat
