@@ -253,7 +253,10 @@ class ShadowEvent(msgspec.Struct, tag="shadow"):
 
 
 class CompanionEvent(msgspec.Struct, tag="companion"):
-    """The weights and buffers with which a companion is first called in a step, by name, as they are then."""
+    """The weights and buffers with which a companion is first called in a step, by name, as they are then.
+
+    Without a name: weights of the model itself that are not trained, where something changed them since.
+    """
 
     step: int
     name: str

@@ -139,6 +139,7 @@ class CompanionValues:
         self.pairs = {pair.reference: pair for pair in msgspec.convert(known, list[CompanionPair])}
         self._trace = trace
         self._events = {(e.step, e.name): e for e in trace.of(CompanionEvent)}
+        self._resting = [e for e in trace.of(CompanionEvent) if not e.name]
 
     def at(self, step: int, name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """The values at the first call in a step; empty where there was none.
@@ -154,3 +155,18 @@ class CompanionValues:
             return {}
         values = {key: self._trace.array(ref) for key, ref in event.values.items()}
         return to_reference(Mapping(pair.pairs, []), values, shapes)
+
+    def resting(self, step: int, mapping: Mapping, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """The present values of weights that are not trained, in a step, by the reference's names.
+
+        Args:
+            step: Training step.
+            mapping: The correspondence of the models' parameters.
+            shapes: The shapes of the reference's parameters by name.
+        """
+        present = {p.name: p.ref for p in self._trace.parameters if p.ref is not None and not p.buffer}
+        for event in self._resting:
+            if event.step <= step:
+                present.update(event.values)
+        values = {name: self._trace.array(ref) for name, ref in present.items()}
+        return to_reference(mapping, values, shapes)

@@ -42,6 +42,7 @@ class Forcer(CompanionForcing):
         self._undo.append(no_autocast())
         known = {p.name: p.ref for p in self.candidate.trace.parameters if p.ref is not None}
         self._assign(self.candidate.arrays(known))
+        self._resting = self.resting()
         self.busy = False
 
     def _refresh_buffers(self) -> None:
@@ -282,12 +283,14 @@ class Forcer(CompanionForcing):
             return
         self.busy = True
         after = to_reference(self.candidate.mapping, self.candidate.arrays(event.after), self._shapes())
+        own = set(after)
         after = {**self._untouched(), **after}
+        resting = {held.names[0] for held in self.held if not held.trainable} - own
         state = self.adapter.optimizer_state(optimizer)
         states = self._states_of(event.state)
         for parameter in self.adapter.optimizer_parameters(optimizer):
             name = self.parameter_name(parameter) or ""
-            theirs = after.get(name)
+            theirs = after.get(name) if name not in resting else self._before.get(id(parameter))
             if theirs is None:
                 continue
             if name in self.unknown:
@@ -310,7 +313,7 @@ class Forcer(CompanionForcing):
             self.adapter.assign(parameter, self._moved(theirs, 2.0**-24))
         mine_too = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
         for held in self.held:
-            if not held.buffer and id(held.tensor) not in mine_too and held.names[0] in after:
+            if not held.buffer and id(held.tensor) not in mine_too and held.names[0] in own:
                 self.adapter.assign(held.tensor, self._moved(after[held.names[0]], 2.0**-24))
         self.busy = False
 

@@ -62,16 +62,14 @@ def run_forced(job: Job, frameworks: Any) -> int:
             outcome = runner.run_script(Path(job.script), job.args, frameworks.seeders())
         session.script_ended(outcome.kind == "ended")
         session.finish()
-        if outcome.kind == "failed" and session.step < min(job.steps, reference.meta.steps):
-            if kind == "float64" and base == "float64":
-                base = "float32"
-                forced.precision = "float32"
-                forced.notes.append(
-                    f"the reference does not run in float64 ({outcome.error}): it was forced in float32"
-                )
-                passes = ["float64", *["probe"] * PROBES]
-                store.clear()
-                continue
+        short = outcome.kind == "failed" and session.step < min(job.steps, reference.meta.steps)
+        if short and kind == "float64" and base == "float64":
+            base = "float32"
+            forced.precision = "float32"
+            forced.notes.append(f"the reference does not run in float64 ({outcome.error}): it was forced in float32")
+            passes = ["float64", *["probe"] * PROBES]
+            store.clear()
+            continue
         if outcome.kind == "failed" and session.step < 1:
             raise CaptureFailed(
                 f"the reference script failed when run again for the forced run: {outcome.error}\n{outcome.text}",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.companions import Companion
-from parity.capture.frameworks.base import Made, tensors_in
+from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.initial import record_initials
 from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
@@ -97,6 +97,9 @@ class Recorder(Session):
         self._shadowed = -1
         self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
         self._companions: dict[str, CompanionInfo] = {}
+        self._resting: dict[int, list[Held]] = {}
+        self._rested: set[int] = set()
+        self._present_refs: dict[str, TensorRef] = {}
         self._glances: Counter[str] = Counter()
         self._early_glances: dict[str, tuple[Any, Any, Any]] = {}
 
@@ -212,6 +215,7 @@ class Recorder(Session):
                 record_initials(self.adapter, self.held, self.writer)
         for companion in self.companions.found:
             self._describe_companion(companion)
+        self._resting = self.resting()
         self.initial = self.writer.written
         self.busy = False
         for companion in self.companions.found:
@@ -328,6 +332,19 @@ class Recorder(Session):
     def _meet(self, companion: Companion, args: Any, kwargs: Any) -> None:
         """A companion is about to be called for the first time."""
 
+    def _note_resting(self, frame: Frame) -> None:
+        """Writes down weights that are not trained and that something has changed, where they are used next."""
+        held = self._resting.get(id(frame.layer))
+        if held is None or id(frame.layer) in self._rested or self.evaluating:
+            return
+        self._rested.add(id(frame.layer))
+        known = {p.name: p for p in self.parameters}
+        present = {h.names[0]: self.store(h.tensor) for h in held}
+        changed = {name: ref for name, ref in present.items() if ref != self._present_refs.get(name, known[name].ref)}
+        if changed:
+            self._present_refs.update(changed)
+            self.writer.event(CompanionEvent(self.step, "", changed, *self.source.here()))
+
     def _note_companion(self, companion: Companion) -> None:
         """Writes down the weights with which a companion is called first in a step."""
         with self.writer.needed():
@@ -359,6 +376,7 @@ class Recorder(Session):
         if self.meters:
             self._note_shadows()
         self.busy = True
+        self._note_resting(frame)
         origin = f"argument of {frame.path or 'the model'}"
         inputs = [self.item(name, t, origin) for name, t in self._tensors([*args, kwargs] if kwargs else list(args))]
         frame.data = CallEvent(
@@ -584,6 +602,7 @@ class Recorder(Session):
         self._watched.clear()
         self._randoms = 0
         self._glances.clear()
+        self._rested.clear()
         self._describe_unused()
         self.busy = False
         if not self.light:

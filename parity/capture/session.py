@@ -442,6 +442,17 @@ class Session:
     def _name_parameters(self) -> None:
         self._names = self.companions.names() | {self.adapter.key(h.tensor): h.names[0] for h in self.held}
 
+    def resting(self) -> dict[int, list[Held]]:
+        """Weights of the model that no optimizer changes, by the id of the layer that owns them."""
+        updated = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
+        owners = {self.path(layer): layer for root in self.roots for _, layer in self.adapter.named_layers(root)}
+        found: dict[int, list[Held]] = {}
+        for held in self.held:
+            rests = not held.buffer and (not held.trainable or id(held.tensor) not in updated)
+            if rests and held.owner in owners:
+                found.setdefault(id(owners[held.owner]), []).append(held)
+        return found
+
     @property
     def here(self) -> str:
         """The path of the innermost active layer; `""` in the training loop."""

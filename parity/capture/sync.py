@@ -188,6 +188,10 @@ class Synchroniser(Recorder):
         pool = [item.ref for item in known[0]]
         return self._replace(args, kwargs, pool, lambda tensor: not self._lineage.own_work(tensor), "companion")
 
+    def _note_resting(self, frame: Frame) -> None:
+        if not self._dry:
+            super()._note_resting(frame)
+
     def _list_companions(self) -> None:
         if self.mapping is not None and self._adoption.pairs:
             self.mapping["companions"] = msgspec.to_builtins(list(self._adoption.pairs.values()))

@@ -11,6 +11,7 @@ import numpy as np
 from parity.align.companions import CompanionPair, copied_from
 from parity.compare.faults import Judged
 from parity.diagnose.averages import LEAST, SURE, fit
+from parity.diagnose.graph import common
 from parity.diagnose.names import at, numbers
 from parity.document import Cause, Finding, Place
 from parity.model import (
@@ -37,6 +38,19 @@ class _Side(NamedTuple):
     @property
     def place(self) -> Place:
         return Place(self.info.name, self.info.file, self.info.line)
+
+    def values(self, step: int) -> dict[str, TensorRef]:
+        """Its weights when it is first called in a step, or before all where it was not seen."""
+        found = {p.name: p.ref for p in self.info.parameters if p.ref is not None}
+        for event in self.trace.of(CompanionEvent):
+            if event.step <= step and event.name in ("", self.info.name):
+                found.update({name: ref for name, ref in event.values.items() if name in found})
+        return found
+
+    def line(self, step: int) -> tuple[str | None, int | None]:
+        """Where it is called in a step."""
+        events = [e for e in self.trace.of(CompanionEvent, step) if e.name == self.info.name]
+        return (events[0].file, events[0].line) if events else (None, None)
 
 
 class Change(NamedTuple):
@@ -65,6 +79,7 @@ def companions(
     known = msgspec.convert((candidate.meta.mapping or {}).get("companions", []), list[CompanionPair])
     mine = {info.name: _Side(reference, info) for info in reference.companions}
     theirs = {info.name: _Side(candidate, info) for info in candidate.companions}
+    own = {p.name for p in reference.parameters}
     found: list[Finding] = []
     gone: list[Finding] = []
     for pair in known:
@@ -88,7 +103,51 @@ def companions(
                 flagged = [j for j in flagged if j not in moved]
                 mode.cause = Cause(mode.message, 0.9, "; ".join(f.message for f in echoes[:2]))
         found += [_changed(flagged, one, other)] if flagged else []
+    within = [j for j in judged if j.flagged and j.record.kind == "companion" and j.record.path in own]
+    if within:
+        one = _part(reference, [j.record.path for j in within])
+        found.append(_changed(within, one, _part(candidate, [j.record.candidate for j in within])))
+    for side in (mine[name] for name in mine.keys() - {pair.reference for pair in known}):
+        echoes = [
+            f for f in findings if f.kind == "unexplained" and f.stage in ("forward", "loss") and _inside(f, side)
+        ]
+        if echoes and not theirs.keys() - {pair.candidate for pair in known}:
+            found.append(_unused(side, echoes[0]))
+            gone += echoes + [f for f in findings if f.kind == "unexplained" and _behind(f, echoes[0])]
     return found, gone
+
+
+def _part(trace: Trace, names: list[str]) -> _Side:
+    """The part of a model that holds some weights which are not trained, as a companion."""
+    known = {p.name: p for p in trace.parameters}
+    path = common([known[name].owner if name in known else name.rpartition(".")[0] for name in names])
+    layer = next((layer for layer in trace.layers if layer.path == path), None)
+    parameters = [p for p in trace.parameters if p.name.startswith(path + ".") or not path]
+    resting = [p for p in parameters if not p.trainable] or parameters
+    info = CompanionInfo(
+        path, layer.type if layer else "", layer.file if layer else None, layer.line if layer else None, resting
+    )
+    return _Side(trace, info)
+
+
+def _unused(side: _Side, echo: Finding) -> Finding:
+    """A companion that the candidate does not call: it computes with something else what the reference has from it."""
+    r, c = side.place, echo.candidate or Place("")
+    text = (
+        f"{at(c)} computes with the model that is trained (or with nothing) what the reference computes with "
+        f"{at(r)}, which no optimizer updates: the candidate calls no such model, {echo.stage}, step {echo.step}"
+    )
+    cause = Cause(f"the candidate lacks the reference's {r.path}, or does not call it", 0.8, echo.message)
+    return Finding(
+        "companion-not-used", echo.stage, "fault", "introduced", echo.step, echo.op, r, c, echo.error, echo.floor,
+        echo.ratio, text, cause,
+    )  # fmt: skip
+
+
+def _behind(finding: Finding, echo: Finding) -> bool:
+    """Whether a backward difference at the model's output comes of a forward one in the same step."""
+    whole = finding.reference is not None and not finding.reference.path
+    return finding.stage == "backward" and whole and finding.step == echo.step
 
 
 def _mode(one: _Side, other: _Side) -> Finding | None:
@@ -205,20 +264,17 @@ def _explained(mine: float, theirs: float) -> tuple[str, str, Cause]:
 
 def _change(side: _Side, step: int) -> Change | None:
     """How a companion that is a copy of the model went towards its weights between its first calls of two steps."""
-    sources = copied_from(side.info, side.trace.parameters)
-    events = {e.step: e for e in side.trace.of(CompanionEvent) if e.name == side.info.name}
-    if sources is None or step not in events:
+    sources = copied_from(side.info, [p for p in side.trace.parameters if p.trainable])
+    if sources is None:
         return None
     names = [p.name for p in side.info.parameters if not p.buffer and p.name in sources]
-    first = {p.name: p.ref for p in side.info.parameters if p.ref is not None}
-    values = [events[step - 1].values if step - 1 in events else first, events[step].values]
-    old, new = (_flat(side.trace, [present.get(name) for name in names]) for present in values)
+    old, new = (_flat(side.trace, [side.values(n).get(name) for name in names]) for n in (step - 1, step))
     for updated in (step - 1, step - 2):
         weights = _weights(side.trace, updated)
         found = _flat(side.trace, [weights.get(sources[name]) for name in names])
         result = fit(old, new, found) if old is not None and new is not None and found is not None else None
         if result is not None:
-            return Change(1 - result[0], result[1], events[step].file, events[step].line)
+            return Change(1 - result[0], result[1], *side.line(step))
     return None
 
 
