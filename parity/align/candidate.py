@@ -13,6 +13,7 @@ from parity.align.passes import parts
 from parity.align.values import Index, Sketch, distance, lay, layout
 from parity.measured import Measured
 from parity.model import (
+    AsideEvent,
     BufferEvent,
     CallEvent,
     GradEvent,
@@ -21,6 +22,7 @@ from parity.model import (
     OpEvent,
     OptimizerEvent,
     ParameterGradEvent,
+    SourceEvent,
     TensorRef,
 )  # fmt: skip
 from parity.trace import Trace
@@ -76,6 +78,7 @@ class Candidate:
         self.types = {layer.path: layer.type if layer.framework else "" for layer in trace.layers}
         self.reference_types = {layer.path: layer.type if layer.framework else "" for layer in reference.layers}
         idle = [(call.id, call.end) for calls in idle_passes(trace).values() for _, call in calls]
+        idle += [(call.id, call.end) for call in beside(reference, trace)]
         self.half = any(item.ref.dtype in _HALF for op in reference.of(OpEvent, 0) for item in op.outputs)
         self.calls: dict[tuple[int, str], list[CallEvent]] = defaultdict(list)
         roots = {layer.id: layer.path for layer in trace.layers if layer.root}
@@ -441,6 +444,26 @@ def idle_passes(trace: Trace) -> dict[int, list[tuple[int, CallEvent]]]:
         learning = {call.layer for call in calls if used[id(call)]}
         idle[step] = [(n, call) for n, call in enumerate(calls) if call.layer in learning and not used[id(call)]]
     return idle
+
+
+def beside(reference: Trace, candidate: Trace) -> list[CallEvent]:
+    """Calls of the candidate's model with what the reference calls its own with in that step undifferentiated only."""
+    roots = [{layer.id for layer in trace.layers if layer.root} for trace in (reference, candidate)]
+    models = {layer.path for layer in reference.layers if layer.root}
+    apart: dict[int, set[str]] = defaultdict(set)
+    for event in reference.of(AsideEvent):
+        if event.path in models:
+            apart[event.step].update(item.ref.digest for item in event.inputs)
+    if not apart:
+        return []
+    for source in reference.of(SourceEvent, 0):
+        if source.origin == "glimpse":
+            apart[0].add(source.ref.digest)
+    for call in reference.of(CallEvent):
+        if call.layer in roots[0]:
+            apart[call.step].difference_update(item.ref.digest for item in call.inputs)
+    own = [call for call in candidate.of(CallEvent) if call.layer in roots[1] and call.inputs]
+    return [call for call in own if all(item.ref.digest in apart[call.step] for item in call.inputs)]
 
 
 def _nested(path: str, types: dict[str, str]) -> bool:

@@ -57,6 +57,12 @@ _ASIDE = 4096
 _GLANCES = 64
 """Calls of a model or companion that are not differentiated which are written down, in each step."""
 
+_GLIMPSES = 256
+"""Tensors that ops before the first step took and made which are kept in mind."""
+
+_GLIMPSED = 2**16
+"""Elements that such a tensor may have."""
+
 _LOADERS = 64
 """Objects that may be loaders which are kept in mind until the first step ends."""
 
@@ -97,6 +103,7 @@ class Recorder(Session):
         self._shadowed = -1
         self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
         self._companions: dict[str, CompanionInfo] = {}
+        self._glimpses: dict[int, tuple[Any, bool]] = {}
         self._resting: dict[int, list[Held]] = {}
         self._rested: set[int] = set()
         self._present_refs: dict[str, TensorRef] = {}
@@ -216,6 +223,7 @@ class Recorder(Session):
         for companion in self.companions.found:
             self._describe_companion(companion)
         self._resting = self.resting()
+        self._write_glimpses()
         self.initial = self.writer.written
         self.busy = False
         for companion in self.companions.found:
@@ -279,6 +287,8 @@ class Recorder(Session):
         """A layer is called that belongs to no step."""
         if self.finished or self.busy or self.in_backward or self.stack:
             return
+        if not (self._ready or self.inference) and self.optimizers and self.adapter.held(layer):
+            self.glimpsing = True
         if self._ready and not any(layer is root for root in self.roots):
             return
         key = (id(layer), self.step, self.adapter.training(layer))
@@ -331,6 +341,28 @@ class Recorder(Session):
 
     def _meet(self, companion: Companion, args: Any, kwargs: Any) -> None:
         """A companion is about to be called for the first time."""
+
+    def glimpsed(self, inputs: Any, outputs: Any) -> None:
+        if self._ready or self.busy or self.finished:
+            self.glimpsing = False
+            return
+        for value, made in ((inputs, False), (outputs, True)):
+            for _, tensor in self._tensors(value):
+                if made or id(tensor) not in self._glimpses:
+                    self._glimpses[id(tensor)] = (tensor, made)
+        while len(self._glimpses) > _GLIMPSES:
+            del self._glimpses[next(iter(self._glimpses))]
+
+    def _write_glimpses(self) -> None:
+        """Writes down what entered the first step before its model was called to be differentiated."""
+        with self.writer.needed():
+            for tensor, made in self._glimpses.values():
+                if made or self.adapter.is_parameter(tensor):
+                    continue
+                values, dtype = self.adapter.read(tensor)
+                if 1 < values.size <= _GLIMPSED:
+                    self.writer.event(SourceEvent(self.step, -1, self.writer.put(values, dtype), "glimpse"))
+        self._glimpses.clear()
 
     def _note_resting(self, frame: Frame) -> None:
         """Writes down weights that are not trained and that something has changed, where they are used next."""

@@ -54,6 +54,9 @@ class Session:
     meters = False
     """Whether metric objects are followed."""
 
+    glimpsing = False
+    """Whether ops before the first step are told: a model was called that is not differentiated there."""
+
     def __init__(self, source: Source, steps: int, stop: bool = True, inference: bool | None = False) -> None:
         self.source = source
         self.steps = steps
@@ -255,6 +258,9 @@ class Session:
 
     def loader_made(self, loader: Any) -> None:
         """The script made a data loader."""
+
+    def glimpsed(self, inputs: Any, outputs: Any) -> None:
+        """An op ran while `glimpsing`, with tensors among its arguments and results."""
 
     def random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         """A random tensor of 0/1 (`mask`), `uniform`, `normal` or `integer` is needed; `draw()` makes one."""

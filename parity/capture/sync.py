@@ -316,7 +316,16 @@ class Synchroniser(Recorder):
             return args, kwargs
         computed = self._computed_values(call.step)
         pool = [item.ref for item in call.inputs if item.vid not in computed]
-        return self._replace(args, kwargs, pool, lambda tensor: True, "model")
+        beside = [item.ref for e in self.reference.of(AsideEvent, call.step) for item in e.inputs]
+        beside += [s.ref for s in self.reference.of(SourceEvent, call.step) if s.origin == "glimpse"]
+        beside = [ref for ref in beside if all(ref.digest != other.digest for other in pool)]
+
+        def fits(tensor: Any) -> bool:
+            """What the reference's model is called with without being differentiated stays."""
+            values = widen(*self.adapter.read(tensor)) if beside else None
+            return values is None or not any(_fits(ref, values) and self._equal(ref, values) for ref in beside)
+
+        return self._replace(args, kwargs, pool, fits, "model")
 
     def _reference_call(self, frame: Frame) -> CallEvent | None:
         """The reference's call of the same model: the same call of its counterpart, else the next of all."""
@@ -360,7 +369,8 @@ class Synchroniser(Recorder):
         pool += [item.ref for call in calls for item in call.inputs if item.vid not in computed]
         last = max((loss.vid for loss in self.reference.of(LossEvent, self.step)), default=None)
         sources = self.reference.of(SourceEvent, self.step)  # those behind the last loss are gradients
-        pool += [s.ref for s in sources if not s.origin.startswith("parameter:") and (last is None or s.vid < last)]
+        data = [s for s in sources if not s.origin.startswith(("parameter:", "glimpse"))]
+        pool += [s.ref for s in data if last is None or s.vid < last]
         ops = self.reference.of(OpEvent, self.step)
         pool += [item.ref for op in ops for item in op.outputs if not op.path and item.vid not in computed]
         pool += [item.ref for batch in self.reference.of(BatchEvent, self.step) for item in batch.items]
@@ -388,8 +398,9 @@ class Synchroniser(Recorder):
             ref = self._lineage.likely(own[id(tensor)]) if self._lineage.computed(tensor) else None
             if ref is not None:
                 likely[id(tensor)] = ref
+        glimpses = [s.ref for s in self.reference.of(SourceEvent, self.step) if s.origin == "glimpse"]
         for key, values in own.items():
-            equal = [ref for ref in pool if _fits(ref, values) and self._equal(ref, values)]
+            equal = [ref for ref in [*pool, *glimpses] if _fits(ref, values) and self._equal(ref, values)]
             if equal:
                 same[key] = next((ref for ref in left if ref in equal), equal[0])
                 left = [ref for ref in left if ref != same[key]]

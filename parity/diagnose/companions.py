@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from parity.align.candidate import beside
 from parity.align.companions import CompanionPair, copied_from
 from parity.compare.faults import Judged
 from parity.diagnose.averages import LEAST, SURE, fit
@@ -19,6 +20,7 @@ from parity.model import (
     CallEvent,
     CompanionEvent,
     CompanionInfo,
+    GradEvent,
     OpEvent,
     OptimizerEvent,
     TensorRef,
@@ -114,7 +116,41 @@ def companions(
         if echoes and not theirs.keys() - {pair.candidate for pair in known}:
             found.append(_unused(side, echoes[0]))
             gone += echoes + [f for f in findings if f.kind == "unexplained" and _behind(f, echoes[0])]
+    through = _let_through(findings, reference, candidate)
+    if through is not None:
+        found.append(through[0])
+        gone += through[1]
     return found, gone
+
+
+def _let_through(findings: list[Finding], reference: Trace, candidate: Trace) -> tuple[Finding, list[Finding]] | None:
+    """Gradients that go through a call of the model which the reference does not differentiate."""
+    reached = {(g.step, g.call) for g in candidate.of(GradEvent)}
+    for call in beside(reference, candidate):
+        inside = [number for step, number in reached if step == call.step and call.id <= number <= call.end]
+        echoes = [f for f in findings if f.kind == "unexplained" and f.stage == "backward" and f.step == call.step]
+        if not inside or not echoes:
+            continue
+        models = {layer.path for layer in reference.layers if layer.root}
+        asides = [event for event in reference.of(AsideEvent) if event.path in models]
+        inner = [op for op in candidate.of(OpEvent, call.step) if op.id > call.end and op.line]
+        r = Place(call.path, asides[0].file, asides[0].line)
+        c = Place(call.path, inner[0].file, inner[0].line) if inner else Place(call.path)
+        text = (
+            f"the gradient goes through {at(c)}, backward, step {call.step}: the reference calls its model there "
+            f"({r.file}:{r.line}) without differentiating it"
+        )
+        cause = Cause(
+            "stop_gradient is missing around what the reference computes without gradient",
+            0.9,
+            "; ".join(f.message for f in echoes[:2]),
+        )
+        finding = Finding(
+            "stopped-gradient", "backward", "fault", "introduced", call.step, None, r, c, echoes[0].error,
+            echoes[0].floor, echoes[0].ratio, text, cause, "ops.stop_gradient(...) around it",
+        )  # fmt: skip
+        return finding, [f for f in findings if f.kind == "unexplained" and f.stage == "backward"]
+    return None
 
 
 def _part(trace: Trace, names: list[str]) -> _Side:

@@ -233,7 +233,10 @@ class TorchAdapter:
         """What the function mode calls for every op."""
         session = self.session
         if not session.following or func in IGNORED or transformed():
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if session.glimpsing and func not in IGNORED:
+                session.glimpsed([args, kwargs], result)
+            return result
         name = name_of(func)
         if name.startswith("__get") or name.startswith("__set__"):
             return func(*args, **kwargs)
