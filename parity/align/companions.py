@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.align.nodes import Node, build_nodes, squeezed
 from parity.align.parameters import Mapping, Pair, alike, map_parameters, to_reference
-from parity.model import CompanionEvent, CompanionInfo, ParameterInfo
+from parity.model import EVALUATION, CompanionEvent, CompanionInfo, ParameterInfo
 from parity.trace import Trace
 
 
@@ -139,7 +139,7 @@ class CompanionValues:
         self.pairs = {pair.reference: pair for pair in msgspec.convert(known, list[CompanionPair])}
         self._trace = trace
         self._events = {(e.step, e.name): e for e in trace.of(CompanionEvent)}
-        self._resting = [e for e in trace.of(CompanionEvent) if not e.name]
+        self._resting = [e for e in trace.every(CompanionEvent) if not e.name]
 
     def at(self, step: int, name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """The values at the first call in a step; empty where there was none.
@@ -166,7 +166,7 @@ class CompanionValues:
         """
         present = {p.name: p.ref for p in self._trace.parameters if p.ref is not None and not p.buffer}
         for event in self._resting:
-            if event.step <= step:
+            if step == EVALUATION or EVALUATION < event.step <= step:
                 present.update(event.values)
         values = {name: self._trace.array(ref) for name, ref in present.items()}
         return to_reference(mapping, values, shapes)

@@ -50,7 +50,7 @@ class CompanionForcing(LayerForcing):
         return args, kwargs
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        held = self._resting.get(id(frame.layer)) if not self.evaluating and self._before_idle is None else None
+        held = self._resting.get(id(frame.layer)) if self._before_idle is None else None
         if held and self._rested.get(id(frame.layer)) != self.step:
             self._rested[id(frame.layer)] = self.step
             busy, self.busy = self.busy, True
@@ -70,7 +70,9 @@ class CompanionForcing(LayerForcing):
             before, state = self._states_of_resting.get(name), (tensor._version, tensor.data_ptr())
             if before is not None and before[0] == state and np.array_equal(before[1], values):
                 continue
-            if before is not None:
+            if before is not None and self.evaluating:
+                self.adapter.assign(tensor, self._moved(values, 2.0**-24))
+            elif before is not None:
                 pair = next((p for p in self.candidate.mapping.pairs if p.reference == name or name in p.parts), None)
                 key: Key = (self.step, "companion", name, 0, "")
                 self.measure(key, "optimizer", self._read(tensor), values, candidate=pair.candidate if pair else "")

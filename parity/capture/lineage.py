@@ -59,6 +59,11 @@ class Lineage:
         """Whether a model or companion took part in a tensor."""
         return self._session.adapter.tag(tensor) in self._computed
 
+    def given(self, tensor: Any) -> bool:
+        """Whether a tensor is data, or made of data outside of all layers."""
+        vid = self._session.adapter.tag(tensor)
+        return vid is None or ((vid in self._sources or vid in self._made) and vid not in self._computed)
+
     def own_work(self, tensor: Any) -> bool:
         """Whether the candidate computed a tensor with models from nothing but what the reference has in this step."""
         vid = self._session.adapter.tag(tensor)
@@ -118,21 +123,24 @@ class Lineage:
         self._quiet = (step, found)
         return found
 
-    def attempt(self, values: np.ndarray, data: list[TensorRef]) -> bool:
-        """Whether a tensor of unknown origin is nearest to what the reference computed, and not to its data.
+    def attempt(self, values: np.ndarray, data: list[TensorRef]) -> TensorRef | None:
+        """What the reference computed that a tensor of unknown origin is near, nearer than to the reference's data.
 
         Args:
             values: The candidate's.
             data: The reference's tensors that it could be otherwise.
         """
-        near = self._nearest(values, self.quiet(self._session.step))
-        return near < NEAR and near < self._nearest(values, data)
-
-    def _nearest(self, values: np.ndarray, refs: list[TensorRef]) -> float:
         if values.dtype.kind != "f":
+            return None
+        near = min(((self._far(values, ref), n) for n, ref in enumerate(self.quiet(self._session.step))), default=None)
+        if near is None or near[0] >= NEAR or any(self._far(values, ref) <= near[0] for ref in data):
+            return None
+        return self.quiet(self._session.step)[near[1]]
+
+    def _far(self, values: np.ndarray, ref: TensorRef) -> float:
+        if ref.size != values.size:
             return np.inf
-        arrays = (self._reference.array(ref).reshape(values.shape) for ref in refs if ref.size == values.size)
-        return min((distance(values, np.asarray(array, np.float64)) for array in arrays), default=np.inf)
+        return distance(values, np.asarray(self._reference.array(ref), np.float64).reshape(values.shape))
 
     def likely(self, values: np.ndarray) -> TensorRef | None:
         """What the reference computed of the same shape, the one whose values are spread most alike."""

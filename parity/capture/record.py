@@ -367,7 +367,7 @@ class Recorder(Session):
     def _note_resting(self, frame: Frame) -> None:
         """Writes down weights that are not trained and that something has changed, where they are used next."""
         held = self._resting.get(id(frame.layer))
-        if held is None or id(frame.layer) in self._rested or self.evaluating:
+        if held is None or id(frame.layer) in self._rested:
             return
         self._rested.add(id(frame.layer))
         known = {p.name: p for p in self.parameters}

@@ -375,7 +375,7 @@ class Session:
         below = {id(layer): {id(h.tensor) for h in adapter.held(layer)} for layer in known}
         covering = [layer for layer in known if below[id(layer)] >= wanted]
         if covering:
-            self.roots = [adapter.unwrap(min(covering, key=lambda layer: len(below[id(layer)])))]
+            self.roots = [adapter.unwrap(self._smallest(covering))]
         else:
             for optimizer in self.optimizers:
                 mine = {id(p) for p in adapter.optimizer_parameters(optimizer)}
@@ -407,6 +407,10 @@ class Session:
         self._name_parameters()
         self._on_model()
         self._name_parameters()
+
+    def _smallest(self, layers: list[Any]) -> Any:
+        """Of several layers that hold all that is trained, the model."""
+        return min(layers, key=lambda layer: len(self.adapter.held(layer)))
 
     def _root_names(self) -> list[str]:
         """What the script calls each of several models: the variable, or the attribute of one; no name twice."""

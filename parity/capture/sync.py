@@ -27,6 +27,7 @@ from parity.capture.adopt import Adoption
 from parity.capture.companions import Companion
 from parity.capture.frameworks.base import replace_tensors, tensors_in
 from parity.capture.lineage import Lineage
+from parity.capture.plain import plain_attributes, restore
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
@@ -185,8 +186,9 @@ class Synchroniser(Recorder):
         known = self._adoption.call(pair.reference, self.step, companion.calls - 1) if pair is not None else None
         if known is None or not self._ready or self.free or self.step >= self.steps:
             return args, kwargs
-        pool = [item.ref for item in known[0]]
-        return self._replace(args, kwargs, pool, lambda tensor: not self._lineage.own_work(tensor), "companion")
+        computed = self._computed_values(self.step)
+        pool = [item.ref for item in known[0] if item.vid not in computed]
+        return self._replace(args, kwargs, pool, self._lineage.given, "companion")
 
     def _note_resting(self, frame: Frame) -> None:
         if not self._dry:
@@ -206,6 +208,16 @@ class Synchroniser(Recorder):
     def _on_made(self, event: OpEvent) -> None:
         if not self._dry and event.parent is None:
             self._lineage.made(event)
+
+    def _smallest(self, layers: list[Any]) -> Any:
+        """Of several that hold all that is trained, the one that holds as much as the reference's model."""
+        models = {layer.path for layer in self.reference.layers if layer.root}
+        if len(models) != 1:
+            return super()._smallest(layers)
+        wanted = sum(not p.buffer for p in self.reference.parameters)
+        sizes = [sum(not held.buffer for held in self.adapter.held(layer)) for layer in layers]
+        fitting = [layer for layer, size in zip(layers, sizes, strict=True) if size == wanted]
+        return super()._smallest(fitting or layers)
 
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()
@@ -258,9 +270,11 @@ class Synchroniser(Recorder):
         writer, memory = self.writer, _Memory()
         kept = (list(self.stack), Counter(self._calls), Counter(self._drawn), self._randoms, dict(self._refs))
         self.writer, self._dry = memory, True  # type: ignore[assignment]
+        attributes = plain_attributes(layer for each in self.roots for _, layer in self.adapter.named_layers(each))
         try:
             self.adapter.dry(root, lambda: root(*args, **kwargs))
         finally:
+            restore(attributes)
             self.writer, self._dry = writer, False
             self.stack, self._calls, self._drawn, self._randoms, self._refs = kept
             self.adapter.forget_tags()
@@ -405,11 +419,14 @@ class Synchroniser(Recorder):
                 same[key] = next((ref for ref in left if ref in equal), equal[0])
                 left = [ref for ref in left if ref != same[key]]
         quiet = {ref.digest for ref in self._lineage.quiet(self.step)} if place == "step" else set()
-        attempts = {
-            key for key, values in own.items()
-            if quiet and key not in same and key not in likely
-            and self._lineage.attempt(values, [ref for ref in pool if ref.digest not in quiet])
-        }  # fmt: skip
+        attempts: set[int] = set()
+        for key, values in own.items():
+            if quiet and key not in same and key not in likely:
+                ref = self._lineage.attempt(values, [ref for ref in pool if ref.digest not in quiet])
+                if ref is not None and self._glanced and self.step == 0:
+                    likely[key] = ref  # how it was made was not seen
+                elif ref is not None:
+                    attempts.add(key)
 
         lengths = _lengths(own, same, left) if place == "step" else None
         if lengths is not None:

@@ -1,0 +1,44 @@
+"""What a model keeps in plain Python: counters, flags and lists, which a forward pass that leaves no trace gives back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def plain_attributes(layers: Iterable[Any]) -> list[tuple[dict[str, Any], str, Any, Any]]:
+    """The plain attributes of layers as they are.
+
+    Args:
+        layers: Layers of a model.
+
+    Returns:
+        Where each hangs, its name, the object, and its content where that can change.
+    """
+    found: list[tuple[dict[str, Any], str, Any, Any]] = []
+    for layer in layers:
+        own = vars(layer)
+        for name, value in list(own.items()):
+            if name.startswith("_"):
+                continue
+            if type(value) in _PLAIN:
+                found.append((own, name, value, None))
+            elif type(value) in (list, dict, deque):
+                found.append((own, name, value, value.copy()))
+    return found
+
+
+def restore(attributes: list[tuple[dict[str, Any], str, Any, Any]]) -> None:
+    """Gives layers back what `plain_attributes` found."""
+    for own, name, value, content in attributes:
+        if own.get(name) is not value:
+            own[name] = value
+        if content is not None and value != content:
+            value.clear()
+            if isinstance(value, dict):
+                value.update(content)
+            else:
+                value.extend(content)
