@@ -17,7 +17,10 @@ else:
 EXITS = {"match": 0, "diverged": 1, "inconclusive": 3}
 FULL = frozenset(
     [
-        "accumulation_not_cleared", "data_drop_remainder_clean", "data_hwc_reshaped_clean", "data_label_offset_clean",
+        "accumulation_not_cleared", "byol_clean", "ddpg_clean", "ddpg_done_ignored", "ddpg_soft_update",
+        "distillation_clean", "distillation_teacher_mode", "distillation_temperature", "dqn_clean",
+        "dqn_online_target", "dqn_soft_update", "dqn_target_not_copied", "dqn_target_not_updated",
+        "q_learning_not_stopped", "data_drop_remainder_clean", "data_hwc_reshaped_clean", "data_label_offset_clean",
         "data_shuffle_default_clean", "dcgan_clean", "digits_evaluated_clean", "embedding_init_clean",
         "encoder_preln_clean", "finetune_clean", "finetune_conv_bias", "finetune_frozen", "finetune_no_decay",
         "finetune_not_optimized", "functional_clean", "functional_softmax_axis", "graph_batchnorm_momentum",

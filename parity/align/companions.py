@@ -25,6 +25,27 @@ class CompanionPair(msgspec.Struct):
     pairs: list[Pair]
 
 
+def paired(candidate: Trace) -> list[CompanionPair]:
+    """Which companions of a candidate were paired; none where its trace does not say so in the right form."""
+    known = candidate.meta.mapping.get("companions", []) if isinstance(candidate.meta.mapping, dict) else []
+    try:
+        return msgspec.convert(known, list[CompanionPair])
+    except msgspec.ValidationError:
+        return []
+
+
+def frozen_parts(trace: Trace) -> list[CompanionInfo]:
+    """The parts of a model, outermost first, of which nothing is trained: what another script may keep beside it."""
+    found: list[CompanionInfo] = []
+    for layer in sorted(trace.layers, key=lambda layer: layer.path.count(".")):
+        held = [p for p in trace.parameters if layer.path and p.name.startswith(layer.path + ".")]
+        inside = any(layer.path.startswith(other.name + ".") for other in found)
+        if not inside and any(not p.buffer for p in held) and not any(p.trainable for p in held):
+            types = {x.path[len(layer.path) + 1 :]: x.type for x in trace.layers if x.path.startswith(layer.path + ".")}
+            found.append(CompanionInfo(layer.path, layer.type, layer.file, layer.line, held, types))
+    return found
+
+
 def counterpart(info: CompanionInfo, others: list[CompanionInfo]) -> CompanionInfo | None:
     """The one among several companions of the other side that has the same shapes, by its name.
 
@@ -135,8 +156,7 @@ class CompanionValues:
     """
 
     def __init__(self, trace: Trace) -> None:
-        known = (trace.meta.mapping or {}).get("companions", [])
-        self.pairs = {pair.reference: pair for pair in msgspec.convert(known, list[CompanionPair])}
+        self.pairs = {pair.reference: pair for pair in paired(trace)}
         self._trace = trace
         self._events = {(e.step, e.name): e for e in trace.of(CompanionEvent)}
         self._resting = [e for e in trace.every(CompanionEvent) if not e.name]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from parity.align.companions import CompanionPair, complete, counterpart, mapped, mapped_as_copies
+from parity.align.companions import CompanionPair, complete, counterpart, frozen_parts, mapped, mapped_as_copies
 from parity.align.parameters import Mapping, Pair, to_candidate
 from parity.align.values import distance, lay, layout
 from parity.capture.companions import Companion
@@ -31,6 +31,7 @@ class Adoption:
         self._session = session
         self._reference = reference
         self.pairs: dict[str, CompanionPair] = {}
+        self._others = [*reference.companions, *frozen_parts(reference)]
         self._seen: set[str] = set()
 
     def adopt(self, companion: Companion, info: CompanionInfo) -> None:
@@ -39,7 +40,9 @@ class Adoption:
             return
         self._seen.add(info.name)
         taken = {pair.reference for pair in self.pairs.values()}
-        other = counterpart(info, [c for c in self._reference.companions if c.name not in taken])
+        free = [other for other in self._others if other.name not in taken]
+        known = len(self._reference.companions)
+        other = counterpart(info, [c for c in free if c in self._others[:known]]) or counterpart(info, free)
         if other is None:
             return
         mapping, certain = mapped(other, info)
@@ -63,7 +66,7 @@ class Adoption:
         pair = self.pairs.get(companion.name)
         if pair is None or pair.certain:
             return
-        other = next(c for c in self._reference.companions if c.name == pair.reference)
+        other = next(c for c in self._others if c.name == pair.reference)
         mapping = self._as_copies(other, info)
         if mapping is not None:
             pair.pairs, pair.certain = mapping.pairs, True
@@ -72,7 +75,7 @@ class Adoption:
     def load(self, companion: Companion, info: CompanionInfo) -> None:
         """Writes the weights that the reference's companion starts with, and notes them."""
         pair = self.pairs.get(companion.name)
-        other = next((c for c in self._reference.companions if pair is not None and c.name == pair.reference), None)
+        other = next((c for c in self._others if pair is not None and c.name == pair.reference), None)
         if pair is None or other is None:
             return
         session = self._session
@@ -107,7 +110,10 @@ class Adoption:
 
         is_tensor = session.adapter.is_tensor
         new, named = replace_tensors(tuple(args), give, is_tensor), replace_tensors(kwargs, give, is_tensor)
-        made = session.adapter.dry(companion.layer, lambda: companion.layer(*new, **named))
+        try:
+            made = session.adapter.dry(companion.layer, lambda: companion.layer(*new, **named))
+        except Exception:  # whatever the script's model raises: it was not written for these arguments
+            return
         outputs = [widen(*session.adapter.read(tensor)) for _, tensor in tensors_in(made, is_tensor)]
         expected = [self._reference.array(item.ref) for item in known[1]]
         pair.certain = bool(outputs) and len(outputs) == len(expected)

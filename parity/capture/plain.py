@@ -1,4 +1,4 @@
-"""What a model keeps in plain Python: counters, flags and lists, which a forward pass that leaves no trace gives back."""
+"""What a model keeps in plain Python, such as counters: a forward pass that leaves no trace gives it back."""
 
 from __future__ import annotations
 
@@ -36,9 +36,14 @@ def restore(attributes: list[tuple[dict[str, Any], str, Any, Any]]) -> None:
     for own, name, value, content in attributes:
         if own.get(name) is not value:
             own[name] = value
-        if content is not None and value != content:
+        if content is not None and _parts(value) != _parts(content):
             value.clear()
             if isinstance(value, dict):
                 value.update(content)
             else:
                 value.extend(content)
+
+
+def _parts(value: Any) -> list[int]:
+    """The objects that a container holds, in order."""
+    return [id(part) for part in ([*value.keys(), *value.values()] if isinstance(value, dict) else value)]

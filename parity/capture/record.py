@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -348,7 +349,8 @@ class Recorder(Session):
             return
         for value, made in ((inputs, False), (outputs, True)):
             for _, tensor in self._tensors(value):
-                if made or id(tensor) not in self._glimpses:
+                small = math.prod(tensor.shape) <= _GLIMPSED
+                if small and (made or id(tensor) not in self._glimpses):
                     self._glimpses[id(tensor)] = (tensor, made)
         while len(self._glimpses) > _GLIMPSES:
             del self._glimpses[next(iter(self._glimpses))]
@@ -360,7 +362,7 @@ class Recorder(Session):
                 if made or self.adapter.is_parameter(tensor):
                     continue
                 values, dtype = self.adapter.read(tensor)
-                if 1 < values.size <= _GLIMPSED:
+                if values.size > 1:
                     self.writer.event(SourceEvent(self.step, -1, self.writer.put(values, dtype), "glimpse"))
         self._glimpses.clear()
 

@@ -215,9 +215,17 @@ class Synchroniser(Recorder):
         if len(models) != 1:
             return super()._smallest(layers)
         wanted = sum(not p.buffer for p in self.reference.parameters)
-        sizes = [sum(not held.buffer for held in self.adapter.held(layer)) for layer in layers]
-        fitting = [layer for layer, size in zip(layers, sizes, strict=True) if size == wanted]
-        return super()._smallest(fitting or layers)
+        trained = {id(p) for o in self.optimizers for p in self.adapter.optimizer_parameters(o)}
+        inside = [part for layer in layers for _, part in self.adapter.named_layers(layer)]
+        for options in (layers, inside):
+            held = [[h for h in self.adapter.held(layer) if not h.buffer] for layer in options]
+            fitting = [
+                layer for layer, own in zip(options, held, strict=True)
+                if len(own) == wanted and {id(h.tensor) for h in own} >= trained
+            ]  # fmt: skip
+            if fitting:
+                return super()._smallest(fitting)
+        return super()._smallest(layers)
 
     def _synchronise(self, root: Any, args: Any, kwargs: Any) -> None:
         reference = self._reference_nodes()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from parity.align.candidate import beside
-from parity.align.companions import CompanionPair, copied_from
+from parity.align.companions import copied_from, paired
 from parity.compare.faults import Judged
 from parity.diagnose.averages import LEAST, SURE, fit
 from parity.diagnose.graph import common
@@ -78,7 +77,7 @@ def companions(
     Returns:
         The findings, and those of before that are explained by them.
     """
-    known = msgspec.convert((candidate.meta.mapping or {}).get("companions", []), list[CompanionPair])
+    known = paired(candidate)
     mine = {info.name: _Side(reference, info) for info in reference.companions}
     theirs = {info.name: _Side(candidate, info) for info in candidate.companions}
     own = {p.name for p in reference.parameters}
