@@ -105,6 +105,25 @@ class TestForward:
         assert fault["ratio"] > 8
         assert fault["ratio"] == pytest.approx(fault["error"] / fault["floor"], rel=1e-3)
 
+    @pytest.mark.parametrize(
+        ("edits", "expected", "part", "fix"),
+        [
+            ([pairs.NO_RELU], ("structure", "layer-missing", "relu", ""), "x = self.norm(x)", "call relu behind norm"),
+            (pairs.SOFTMAX, ("structure", "layer-extra", "", "softmax"), "nn.Softmax()", "remove softmax"),
+            ([pairs.NO_SHORTCUT], ("forward", "op-missing", "attention", "attn"), "return self.proj", "apply add"),
+        ],
+        ids=["layer-missing", "layer-extra", "op-missing"],
+    )
+    def test_what_one_side_lacks(
+        self, parity: Parity, edits: list[Edit], expected: tuple[str, str, str, str], part: str, fix: str
+    ) -> None:
+        candidate = edited(MS, *edits)
+        fault = only_fault(compare(parity, candidate, "--steps", "1"))
+        places = fault["reference"]["path"], fault["candidate"]["path"]
+        assert (fault["stage"], fault["kind"], *places) == expected
+        assert fault["candidate"]["line"] == line_of(candidate, part)
+        assert fault["fix"].startswith(fix)
+
     def test_two_faults_are_both_introduced(self, parity: Parity) -> None:
         done = compare(parity, edited(MS, pairs.LAYERNORM_EPS, pairs.LEAKY_RELU), "--steps", "1")
         assert [fault["candidate"]["path"] for fault in faults(done)] == ["attn.ln", "relu"]

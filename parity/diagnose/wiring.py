@@ -7,10 +7,14 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.lone_ops import EXTRA, MISSING
 from parity.diagnose.pairing import LayerPair, family_of, layer_pairs
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, OpEvent, SourceEvent
 from parity.trace import Trace
+
+_UNKNOWN = ("unexplained", MISSING, EXTRA)
+"""Kinds of findings that two layers may explain which have changed places."""
 
 
 class Swapped(NamedTuple):
@@ -41,7 +45,7 @@ def explain_order(
     """
     unknown = [
         f for f in findings
-        if f.stage in ("forward", "backward") and f.kind == "unexplained" and f.status == "introduced"
+        if f.stage in ("forward", "backward") and f.kind in _UNKNOWN and f.status == "introduced"
     ]  # fmt: skip
     swaps = swapped(reference, candidate) if any(f.stage == "forward" for f in unknown) else []
     made: dict[tuple[object, ...], Finding] = {}
