@@ -38,16 +38,25 @@ def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
     return [finding]
 
 
+def precisions(reference: Trace, candidate: Trace) -> tuple[str, str]:
+    """The element types in which most layers with weights compute, of the reference and of the candidate."""
+    return _half(reference) or "float32", _half(candidate) or "float32"
+
+
 def _precision(reference: Trace, candidate: Trace) -> list[Finding]:
-    """One model computes in half precision as a whole, and the other does not."""
-    mine, theirs = _half(reference), _half(candidate)
-    if bool(mine) == bool(theirs):
+    """Both models as a whole compute in different precisions."""
+    mine, theirs = precisions(reference, candidate)
+    if mine == theirs:
         return []
-    side, dtype = ("candidate", theirs) if theirs else ("reference", mine)
     places = [_scaler(trace) for trace in (reference, candidate)]
-    places[0].value, places[1].value = mine or "float32", theirs or "float32"
-    text = f"the {side}'s model computes in {dtype}, the other in float32"
-    cause = Cause(f"mixed precision (autocast, amp) in the {side} only", 0.9)
+    places[0].value, places[1].value = mine, theirs
+    if "float32" in (mine, theirs):
+        side, dtype = ("candidate", theirs) if mine == "float32" else ("reference", mine)
+        text = f"the {side}'s model computes in {dtype}, the other in float32"
+        cause = Cause(f"mixed precision (autocast, amp) in the {side} only", 0.9)
+    else:
+        text = f"the candidate's model computes in {theirs}, the reference's in {mine}"
+        cause = Cause("mixed precision of another half type", 0.9)
     finding = Finding(
         "precision", "environment", "warning", "introduced", 0, None, places[0], places[1], None, None, None, text,
         cause,

@@ -272,10 +272,14 @@ class Flow:
         if record.unit > 2.0**-24:
             return None
         call = self.calls.get(record.event)
-        if call is None:
+        if call is not None:
+            made = [item.ref.dtype for op in self.ops.values() if call.id < op.id < call.end for item in op.outputs]
+            made += [item.ref.dtype for item in (call.inputs if record.kind == "input" else call.outputs)]
+        elif record.kind == "loss":
+            piece = self.candidate_piece(record, 0.0)
+            made = [item.ref.dtype for op in piece for item in self.ops[op.order].outputs]
+        else:
             return None
-        made = [item.ref.dtype for op in self.ops.values() if call.id < op.id < call.end for item in op.outputs]
-        made += [item.ref.dtype for item in (call.inputs if record.kind == "input" else call.outputs)]
         return next((dtype for dtype in made if dtype in ("float16", "bfloat16")), None)
 
     def counterpart(self, path: str) -> str:

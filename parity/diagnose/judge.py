@@ -18,6 +18,7 @@ from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
 from parity.diagnose.lone_ops import lone_layers
 from parity.diagnose.metric_values import metric_values
+from parity.diagnose.network import networks
 from parity.diagnose.stage import Context, Result, chosen
 from parity.diagnose.training import judge as judge_training
 from parity.diagnose.wiring import explain_order
@@ -110,6 +111,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     comparison = _verdict(findings, stages, missing, measured, reference, candidate)
     listed = [row for result in results.values() for row in result.listed]
     comparison.details["declared"] = msgspec.to_builtins(listed, str_keys=True)
+    comparison.details["graph"] = networks(reference, candidate, comparison.findings)
     if seen is not None:
         comparison.headline += f"; {seen.how}"
     return comparison
