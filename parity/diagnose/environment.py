@@ -1,4 +1,4 @@
-"""The stage of what surrounds the computation: seeds and precision."""
+"""The stage of what surrounds the computation: seeds, determinism and precision."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MOST = 0.5
 
 
 def judge(context: Context) -> Result:
-    """Compares whether both scripts seed their generators, and in which precision both models compute."""
-    findings = _seeds(context.reference, context.candidate) + _precision(context.reference, context.candidate)
-    return Result(findings, Stage("match", 2, 2))
+    """Compares seeds, deterministic algorithms, and in which precision both models compute."""
+    sides = context.reference, context.candidate
+    return Result(_seeds(*sides) + _determinism(*sides) + _precision(*sides), Stage("match", 3, 3))
 
 
 def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
@@ -35,6 +35,23 @@ def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
         Cause("no call of mindspore.set_seed was seen", 0.9),
     )  # fmt: skip
     finding.fix = f"mindspore.set_seed({value})"
+    return [finding]
+
+
+def _determinism(reference: Trace, candidate: Trace) -> list[Finding]:
+    """One side asks for deterministic algorithms, which cost speed and change low digits."""
+    calls = [next((o for o in t.objects if o.kind == "determinism"), None) for t in (reference, candidate)]
+    asked = [call is not None and next(iter(call.arguments.values()), True) is not False for call in calls]
+    if asked[0] == asked[1]:
+        return []
+    r, c = (
+        Place("", call.file if call else None, call.line if call else None, value)
+        for call, value in zip(calls, asked, strict=True)
+    )
+    side, other, place = ("reference", "candidate", r) if asked[0] else ("candidate", "reference", c)
+    text = f"the {side} asks for deterministic algorithms ({place.file}:{place.line}), the {other} does not"
+    finding = Finding("determinism", "environment", "note", None, None, None, r, c, None, None, None, text)
+    finding.fix = "mindspore.set_deterministic(True)" if asked[0] else None
     return [finding]
 
 
