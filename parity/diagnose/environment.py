@@ -26,14 +26,16 @@ def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
     seed = mine[0]
     value = next(iter(seed.arguments.values()), None)
     place = Place("", seed.file, seed.line, value)
-    text = (
-        f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate does not: "
-        "its initial weights and its batches differ from run to run"
-    )
-    finding = Finding(
-        "seed", "environment", "warning", None, None, None, place, Place("", None, None, None), None, None, None, text,
-        Cause("no call of mindspore.set_seed was seen", 0.9),
-    )  # fmt: skip
+    other = next((o for o in candidate.objects if o.kind == "numpy-seed"), None)
+    text = f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate "
+    if other is not None:
+        text += f"only NumPy's ({other.file}:{other.line}): what its ops draw, such as dropout, differs from run to run"
+    else:
+        text += "does not: its initial weights and its batches differ from run to run"
+    where = Place("", other.file, other.line, other.arguments.get("seed")) if other is not None else Place("")
+    severity = "note" if other is not None else "warning"
+    cause = Cause("no call of mindspore.set_seed was seen", 0.9)
+    finding = Finding("seed", "environment", severity, None, None, None, place, where, None, None, None, text, cause)
     finding.fix = f"mindspore.set_seed({value})"
     return [finding]
 

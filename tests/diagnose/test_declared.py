@@ -346,6 +346,14 @@ class TestEnvironment:
         pair.candidate.objects = [ObjectInfo("seed", "set_seed", "", "ms.py", 3, {"seed": 7})]
         assert pair.findings(environment) == []
 
+    def test_a_seed_of_numpy_only(self, pair: Pair) -> None:
+        """MindSpore draws initial weights from NumPy's generator."""
+        pair.reference.objects = [ObjectInfo("seed", "manual_seed", "", "ref.py", 3, {"seed": 42})]
+        pair.candidate.objects = [ObjectInfo("numpy-seed", "numpy.random.seed", "", "ms.py", 4, {"seed": 42})]
+        found = pair.only(environment)
+        assert (found.kind, found.severity) == ("seed", "note")
+        assert "only NumPy's (ms.py:4)" in found.message
+
     def test_half_precision_on_one_side(self, pair: Pair) -> None:
         pair.candidate.dtype = "float16"
         found = pair.only(environment)
