@@ -48,10 +48,11 @@ def name_lone_op(
         behind = f" to what leaves {before}" if before else ""
         finding.cause = Cause(text, 0.8, evidence)
         finding.fix = f"apply {op.name}{behind}"
-        path = flow.counterpart(op.path.rpartition(".")[0] if mine.leaf(op.path) else op.path)
-        file, line = flow.nearest_line(record, path)
-        if file is not None:
-            finding.candidate = Place(path, file, line)
+        path = _enclosing(op.path.rpartition(".")[0] if mine.leaf(op.path) else op.path, flow)
+        place = finding.candidate
+        if not others or place is None or not f"{place.path}.".startswith(f"{path}."):
+            file, line = flow.nearest_line(record, path)
+            finding.candidate = Place(path, file, line) if file is not None else place
         return f"lacks the {op.name} of"
     if other > own:
         extra = next(op for op in others if (other - own)[_plain(op.name)])
@@ -61,6 +62,16 @@ def name_lone_op(
         finding.cause = Cause(text, 0.8, evidence)
         finding.fix = f"remove {extra.name} at {extra.file}:{extra.line}"
         return f"applies a {extra.name} that is not in"
+    return ""
+
+
+def _enclosing(path: str, flow: Flow) -> str:
+    """The candidate's counterpart of the innermost layer around a path that has one."""
+    while path:
+        found = flow.counterpart(path)
+        if found:
+            return found
+        path = path.rpartition(".")[0]
     return ""
 
 
