@@ -29,7 +29,32 @@ def dtypes(reference: Trace, candidate: Trace) -> list[Finding]:
         if mine in _SIZES and theirs in _SIZES and mine != theirs and (mine, theirs) != whole:
             groups[mine, theirs].append(pair)
     alone = whole[0] == whole[1]
-    return [_finding(pairs, *types, alone) for types, pairs in groups.items()]
+    found = [_finding(pairs, *types, alone) for types, pairs in groups.items()]
+    return found + _stored(reference, candidate, whole)
+
+
+def _stored(reference: Trace, candidate: Trace, whole: tuple[str, str]) -> list[Finding]:
+    """Parameters that are held in another float type than their counterparts."""
+    mine, theirs = ({n: p.dtype for p in trace.parameters for n in p.names} for trace in (reference, candidate))
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for entry in (candidate.meta.mapping or {}).get("pairs", []):
+        types = mine.get(entry["reference"], ""), theirs.get(entry["candidate"], "")
+        if set(types) <= set(_SIZES) and types[0] != types[1] and types != whole:
+            groups[types].append((entry["reference"], entry["candidate"]))
+    found = []
+    for types, names in groups.items():
+        r, c = Names(reference).place(names[0][0]), Names(candidate).place(names[0][1])
+        r.value, c.value = types
+        others = [name for _, name in names[1:]]
+        text = f"{at(c)} is held in {types[1]}, {at(r)} in {types[0]}" + (
+            f"; likewise {some(others, 4)}" if others else ""
+        )
+        cause = Cause("the parameter was made, or cast, in another type", 0.9)
+        fix = f"make {c.path} in mindspore.{types[0]}"
+        found.append(
+            Finding("precision", "structure", "warning", None, None, None, r, c, None, None, None, text, cause, fix)
+        )
+    return found
 
 
 def _made(trace: Trace) -> dict[str, str]:

@@ -50,6 +50,7 @@ class Model:
     objects: list[ObjectInfo] = field(default_factory=list)
     dtype: str = "float32"
     dtypes: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     masks: int = 1
 
     def write(self, folder: Path, mapping: dict[str, Any] | None = None) -> Trace:
@@ -71,8 +72,8 @@ class Model:
             for number in range(self.masks):
                 writer.event(RandomEvent(step, number, "mask", "", writer.put(np.ones((2, 8), np.uint8))))
         infos = [
-            ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, "float32", n not in self.frozen, False, [n],
-                          ones[n])
+            ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, self.held.get(n, "float32"),
+                          n not in self.frozen, False, [n], ones[n])
             for n, s in self.parameters.items()
         ]  # fmt: skip
         tree = [
@@ -386,6 +387,11 @@ class TestPrecisionOfLayers:
         assert found.fix == "ln.to_float(mindspore.float32)"
         assert found.reference is not None and found.candidate is not None
         assert (found.reference.value, found.candidate.value) == ("float32", "float16")
+
+    def test_a_parameter_that_is_held_in_half(self, pair: Pair) -> None:
+        pair.candidate.held = {"fc.bias": "float16"}
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.fix) == ("precision", "warning", "make fc.bias in mindspore.float32")
 
     def test_layers_of_one_kind_are_one_finding(self, pair: Pair) -> None:
         pair.candidate.dtypes = {"ln": "float16", "dropout": "float16"}
