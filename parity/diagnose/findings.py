@@ -169,7 +169,9 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
     how = f"{stage}, {_when(record.step)}: {_numbers(item)}"
     finding = _finding(item, stage, name, r, c, f"{_at(c)} diverges from {_at(r)}, {how}")
     finding.cause = Cause(_about_piece(op, others), 0.4, _evidence(record.kind, record.path, record.candidate, item))
-    if record.mismatch in ("", "shape") and (does := name_lone_op(finding, record, ops, others, flow, mine)):
+    if record.mismatch in ("", "shape") and (
+        does := name_lone_op(finding, record, ops, flow.candidate_piece(record, limit, moved=False), flow, mine)
+    ):
         finding.message = f"{_at(finding.candidate or c)} {does} {_at(r)}, {how}"
     key: object = ("op", op.path, op.name, op.line, op.id) if op else ("candidate", c.path, c.line, name)
     return key, finding

@@ -197,11 +197,18 @@ class Flow:
             )
         return known
 
-    def candidate_piece(self, record: Measured, limit: float) -> list[CandidateOp]:
-        """The candidate's ops before the same boundary that have no counterpart by value, in order."""
-        return self._unmatched(record, limit, set()) or self._unmatched(
-            record, limit, set(self.forced.candidate_moved.get(str(record.step), ()))
-        )
+    def candidate_piece(self, record: Measured, limit: float, moved: bool = True) -> list[CandidateOp]:
+        """The candidate's ops before the same boundary that have no counterpart by value, in order.
+
+        Args:
+            record: What was measured at the boundary.
+            limit: The relative distance up to which two tensors count as one.
+            moved: Where there are none, take those that have their counterpart's elements in another order.
+        """
+        found = self._unmatched(record, limit, set())
+        if found or not moved:
+            return found
+        return self._unmatched(record, limit, set(self.forced.candidate_moved.get(str(record.step), ())))
 
     def _unmatched(self, record: Measured, limit: float, moved: set[str]) -> list[CandidateOp]:
         best = self.forced.candidate_best.get(str(record.step), {})
