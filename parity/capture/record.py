@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.capture.companions import Companion
 from parity.capture.frameworks.base import Held, Made, tensors_in
-from parity.capture.initial import record_initials
+from parity.capture.initial import Unseen, record_initials
 from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
 from parity.capture.shadows import shadows
@@ -87,6 +87,7 @@ class Recorder(Session):
         self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
         self.initial = 0
+        self.unseen: dict[str, Unseen] = {}
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
@@ -220,7 +221,7 @@ class Recorder(Session):
                 info.dtype = info.ref.dtype
                 self.parameters.append(info)
             if self.initials:
-                record_initials(self.adapter, self.held, self.writer)
+                self.unseen = record_initials(self.adapter, self.held, self.writer)
         for companion in self.companions.found:
             self._describe_companion(companion)
         self._resting = self.resting()
