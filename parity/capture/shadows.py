@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +34,7 @@ class Shadow(NamedTuple):
 
 
 def shadows(session: Any) -> list[Shadow]:
-    """The copies that the script's global objects hold, also one level inside objects of its own classes.
+    """The copies that the script's variables hold, also one level inside objects of its own classes.
 
     Args:
         session: A session that knows the model.
@@ -59,9 +61,11 @@ def shadows(session: Any) -> list[Shadow]:
 
 
 def _holders(source: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Global objects and, of the script's own classes, their attributes: name, object, and the global it hangs at."""
+    """Global objects, those of the functions that are running, and of the script's own classes their attributes: name,
+    object, and what it hangs at.
+    """
     main = sys.modules.get("__main__")
-    for name, value in list(vars(main).items())[:_OBJECTS] if main is not None else ():
+    for name, value in itertools.chain(list(vars(main).items())[:_OBJECTS] if main is not None else (), _local(source)):
         if name.startswith("__") or isinstance(value, (type, int, float, str)):
             continue
         yield name, value, value
@@ -70,6 +74,15 @@ def _holders(source: Any) -> Iterator[tuple[str, Any, Any]]:
         if kind.__module__ == "__main__" or (file and source.own(file) is not None):
             for key, part in list(getattr(value, "__dict__", {}).items()):
                 yield f"{name}.{key}", part, value
+
+
+def _local(source: Any) -> Iterator[tuple[str, Any]]:
+    """The variables of the script's functions that are running."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if source.own(frame.f_code.co_filename) is not None and frame.f_code.co_name != "<module>":
+            yield from list(frame.f_locals.items())[:_OBJECTS]
+        frame = frame.f_back
 
 
 def _tensors(value: Any, adapter: Any) -> list[Any]:

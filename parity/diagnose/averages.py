@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.align.values import rms
+from parity.align.values import distance, rms
 from parity.diagnose.names import at
 from parity.document import Cause, Finding, Place
 from parity.model import ShadowEvent
@@ -18,6 +18,9 @@ UNIT = 2.0**-24
 
 SURE = 8.0
 """By how many standard deviations two decays must differ."""
+
+LIKE = 0.5
+"""Relative distance from the weights under which something of their shapes is a copy, and not their gradients."""
 
 LEAST = 1e-3
 """The least relative difference of `1 - decay` that counts, and what may be left of a change that it explains."""
@@ -38,13 +41,15 @@ class Average(NamedTuple):
 
 
 def averages(reference: Trace, candidate: Trace) -> list[Finding]:
-    """The finding of a decay that differs, where each side keeps one average of its weights.
+    """The finding of a decay that differs, where each side keeps one average of its weights, or of the only average.
 
     Args:
         reference: The reference's trace.
         candidate: The candidate's trace.
     """
     mine, theirs = _averages(reference), _averages(candidate)
+    if len(mine) + len(theirs) == 1 and not _copies(candidate if mine else reference):
+        return [_lone(mine[0], reference, candidate, True) if mine else _lone(theirs[0], candidate, reference, False)]
     if len(mine) != 1 or len(theirs) != 1:
         return []
     one, other = mine[0], theirs[0]
@@ -56,6 +61,31 @@ def averages(reference: Trace, candidate: Trace) -> list[Finding]:
         if abs(a - b) > max(SURE * spread, LEAST * max(1 - a, 1 - b)):
             return [_finding(one, other, step)]
     return []
+
+
+def _copies(trace: Trace) -> bool:
+    """Whether a side keeps something that is like its weights and changes, whatever the rule."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for event in trace.of(ShadowEvent):
+        if distance(trace.array(event.values), trace.array(event.weights)) < LIKE:
+            values[event.name].add(event.values.digest)
+    return any(len(seen) > 1 for seen in values.values())
+
+
+def _lone(average: Average, trace: Trace, without: Trace, missing: bool) -> Finding:
+    """An average that one side keeps alone: a fault where that side computes with it, and the other has no copy."""
+    event = average.event
+    place = Place(event.name, event.file, event.line)
+    side, other = ("reference", "candidate") if missing else ("candidate", "reference")
+    called = any(companion.name == event.name.rpartition(".")[2] for companion in trace.companions)
+    text = f"the {side} keeps an average of its weights, {at(place)}; none was seen in the {other}"
+    used = called and not without.companions
+    if called:
+        text += f"; the {side} calls it between its steps"
+    r, c = (place, Place("")) if missing else (Place(""), place)
+    kind = "ema-missing" if missing else "ema-extra"
+    severity, status = ("fault", "introduced") if used else ("warning", None)
+    return Finding(kind, "optimizer", severity, status, None, None, r, c, None, None, None, text)
 
 
 def _finding(one: Average, other: Average, step: int) -> Finding:

@@ -69,8 +69,19 @@ def test_a_first_copy_is_soon_forgotten(side: Side) -> None:
 
 def test_what_does_not_follow_the_weights_is_no_average(side: Side) -> None:
     assert not averages(side(0.99, 0.99), side(0.9, 0.9, noise=0.1))
-    assert not averages(side(0.99, 0.99), side(1.0, 1.0))
 
 
 def test_one_copy_under_two_names_is_one(side: Side) -> None:
     assert averages(side(0.99, 0.99, names=("ema", "ema.module")), side(0.9, 0.9))
+
+
+def test_an_average_of_one_side_alone_is_a_warning(side: Side) -> None:
+    """Nothing tells that anything is computed with it."""
+    (finding,) = averages(side(0.9, 0.9), side(names=()))
+    assert (finding.kind, finding.severity, finding.status) == ("ema-missing", "warning", None)
+    assert finding.reference is not None and (finding.reference.path, finding.reference.line) == ("ema", 7)
+    (finding,) = averages(side(0.9, 0.9), side(1.0, 1.0))
+    assert (finding.kind, finding.severity) == ("ema-missing", "warning")
+    (finding,) = averages(side(names=()), side(0.9, 0.9))
+    assert (finding.kind, finding.severity) == ("ema-extra", "warning")
+    assert finding.candidate is not None and finding.candidate.path == "ema"
