@@ -16,6 +16,7 @@ from parity.capture.frameworks.base import Held, Made, tensors_in
 from parity.capture.initial import Unseen, record_initials
 from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
+from parity.capture.settings import settings
 from parity.capture.shadows import shadows
 from parity.capture.source import Source
 from parity.capture.survey import arrays_in, numbers_of
@@ -226,6 +227,10 @@ class Recorder(Session):
             self._describe_companion(companion)
         self._resting = self.resting()
         self._write_glimpses()
+        if self.meters:
+            for found in settings(self.source):
+                place = self.source.assigned(found.name)
+                self._objects.append(ObjectInfo("config", found.form, found.name, *place, found.values, found.given))
         self.initial = self.writer.written
         self.busy = False
         for companion in self.companions.found:

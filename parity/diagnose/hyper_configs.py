@@ -72,9 +72,14 @@ def _consequence(difference: Difference, found: list[Finding]) -> Finding | None
 
 
 def _said(one: ObjectInfo, other: ObjectInfo, difference: Difference) -> str:
-    paths = [difference.path(i.name or i.type, attributes=i.type == "argparse") for i in (other, one)]
+    paths = [difference.path(i.name or i.type, attributes=not _file(i)) for i in (other, one)]
     right = f" ({paths[1]} of the reference)" if paths[1] != paths[0] else ""
     return f"{paths[0]}: {_short(difference.candidate)} != {_short(difference.reference)}{right}"
+
+
+def _file(info: ObjectInfo) -> bool:
+    """Whether settings came from a file, and not from options or an object whose attributes they are."""
+    return "." in info.type or info.type in ("json", "yaml", "toml")
 
 
 def _short(value: Any) -> str:
@@ -88,8 +93,8 @@ def _finding(one: ObjectInfo, other: ObjectInfo, difference: Difference, text: s
         Place(i.name or i.type, i.file, i.line, v)
         for i, v in ((one, difference.reference), (other, difference.candidate))
     ]
-    kinds = {True: "command-line options", False: "configuration files"}
-    cause = Cause(f"the {kinds[other.type == 'argparse']} of both scripts differ", 0.5)
+    kind = "command-line options" if other.type == "argparse" else "configuration files" if _file(other) else "settings"
+    cause = Cause(f"the {kind} of both scripts differ", 0.5)
     return Finding(
         "setting", "hyperparameters", "note" if words else "warning", None, None, None, places[0], places[1],
         None, None, None, text, cause,
