@@ -176,6 +176,20 @@ class CompanionValues:
         values = {key: self._trace.array(ref) for key, ref in event.values.items()}
         return to_reference(Mapping(pair.pairs, []), values, shapes)
 
+    def start(self, name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """The weights that a companion starts with.
+
+        Args:
+            name: The reference's companion.
+            shapes: The shapes of its parameters by name.
+        """
+        pair = self.pairs.get(name)
+        info = next((c for c in self._trace.companions if pair is not None and c.name == pair.candidate), None)
+        if pair is None or info is None:
+            return {}
+        values = {p.name: self._trace.array(p.ref) for p in info.parameters if p.ref is not None}
+        return to_reference(Mapping(pair.pairs, []), values, shapes)
+
     def resting(self, step: int, mapping: Mapping, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """The present values of weights that are not trained, in a step, by the reference's names.
 

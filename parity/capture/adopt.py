@@ -51,7 +51,8 @@ class Adoption:
             mapping, certain = copies, True
         if complete(mapping, info):
             self.pairs[info.name] = CompanionPair(other.name, info.name, certain, mapping.pairs)
-            self.load(companion, info)
+            if not self._session.free:
+                self.load(companion, info)
 
     def _as_copies(self, other: CompanionInfo, info: CompanionInfo) -> Mapping | None:
         session = self._session

@@ -37,6 +37,8 @@ class CompanionForcing(LayerForcing):
 
     def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if not self._ready or self.step >= self.steps:
+            if not self._ready and companion.used < 0:
+                self._begin(companion)
             companion.used = self.step
             return args, kwargs
         busy, self.busy = self.busy, True
@@ -48,6 +50,16 @@ class CompanionForcing(LayerForcing):
             kwargs = replace_tensors(kwargs, _lifted, self.adapter.is_tensor)
         self.busy = busy
         return args, kwargs
+
+    def _begin(self, companion: Companion) -> None:
+        """A companion that is called before the model starts with the candidate's weights."""
+        busy, self.busy = self.busy, True
+        shapes = {held.names[0]: tuple(held.tensor.shape) for held in companion.held}
+        for name, values in self._values.start(companion.name, shapes).items():
+            tensor = next(held.tensor for held in companion.held if held.names[0] == name)
+            if tensor.is_floating_point():
+                self.adapter.assign(tensor, values)
+        self.busy = busy
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         held = self._resting.get(id(frame.layer)) if self._before_idle is None else None

@@ -294,8 +294,8 @@ class Recorder(Session):
         """A layer is called that belongs to no step."""
         if self.finished or self.busy or self.in_backward or self.stack:
             return
-        if not (self._ready or self.inference) and self.optimizers and self.adapter.held(layer):
-            self.glimpsing = True
+        early = not (self._ready or self.inference or self.glimpsing) and bool(self.optimizers)
+        self.glimpsing = self.glimpsing or (early and bool(self.adapter.held(layer)))
         if self._ready and not any(layer is root for root in self.roots):
             return
         key = (id(layer), self.step, self.adapter.training(layer))

@@ -165,10 +165,10 @@ class Synchroniser(Recorder):
             self._adoption.load(companion, known)  # the script may have written others since
 
     def _meet(self, companion: Companion, args: Any, kwargs: Any) -> None:
-        if self.free:
-            return
         info = self._companions[companion.name]
         self._adoption.adopt(companion, info)
+        if self.free:
+            return
         self._dry = True
         try:
             self._adoption.confirm(companion, args, kwargs)
