@@ -441,7 +441,8 @@ class LayerInfo(msgspec.Struct):
 class CompanionInfo(msgspec.Struct):
     """A model that the script calls in its steps and no optimizer updates: a target network, a teacher, an average.
 
-    Parameters and buffers have names that begin with its own; `types` are the classes of its layers by path within it.
+    Parameters and buffers have names that begin with its own; `types` are the classes of its layers by path within it,
+    `order` are the paths of its layers in the order of their first calls, as far as these were seen.
     `ref` of a parameter is what the companion starts with, `own` what it started with before it was synchronised.
     """
 
@@ -451,6 +452,7 @@ class CompanionInfo(msgspec.Struct):
     line: int | None = None
     parameters: list[ParameterInfo] = []
     types: dict[str, str] = {}
+    order: list[str] = []
 
 
 class ObjectInfo(msgspec.Struct):

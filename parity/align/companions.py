@@ -82,7 +82,9 @@ def complete(mapping: Mapping, candidate: CompanionInfo) -> bool:
 
 def _nodes(info: CompanionInfo) -> list[Node]:
     types = {f"{info.name}.{path}": kind for path, kind in info.types.items()}
-    return build_nodes(info.parameters, types, [], [])
+    nodes = build_nodes(info.parameters, types, [], [])
+    places = {f"{info.name}.{path}": place for place, path in enumerate(info.order)}
+    return sorted(nodes, key=lambda node: places.get(node.path, len(places)))
 
 
 def mapped_as_copies(

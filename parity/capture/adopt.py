@@ -11,6 +11,7 @@ from parity.align.parameters import Mapping, Pair, to_candidate
 from parity.align.values import distance, lay, layout
 from parity.capture.companions import Companion
 from parity.capture.frameworks.base import replace_tensors, tensors_in
+from parity.capture.plain import plain_attributes, restore
 from parity.model import AsideEvent, CallEvent, CompanionInfo, Item
 from parity.statistics import widen
 from parity.trace import Trace
@@ -93,12 +94,31 @@ class Adoption:
             with session.writer.needed():
                 parameter.ref = session.store(held.tensor)
 
-    def confirm(self, companion: Companion, args: Any, kwargs: Any) -> None:
-        """Makes a correspondence certain where both companions make the same of what the reference's was given."""
+    def confirm(self, companion: Companion, info: CompanionInfo, args: Any, kwargs: Any) -> None:
+        """Makes a correspondence certain where both companions make the same of what the reference's was given.
+
+        Where they do not, layers are paired in the order in which they are called, which is seen then.
+        """
         pair = self.pairs.get(companion.name)
         known = self.call(pair.reference, 0, 0) if pair is not None and not pair.certain else None
         if pair is None or known is None:
             return
+        pair.certain = self._same(companion, known, args, kwargs)
+        if pair.certain:
+            return
+        other = next(c for c in self._others if c.name == pair.reference)
+        before, info.order = pair.pairs, companion.order
+        mapping, _ = mapped(other, info)
+        if complete(mapping, info):
+            pair.pairs = mapping.pairs
+            self.load(companion, info)
+            pair.certain = self._same(companion, known, args, kwargs)
+        if not pair.certain:
+            pair.pairs = before
+            self.load(companion, info)
+
+    def _same(self, companion: Companion, known: tuple[list[Item], list[Item]], args: Any, kwargs: Any) -> bool:
+        """Whether a companion makes the same as the reference's of the same input."""
         session, left = self._session, list(known[0])
 
         def give(_: str, tensor: Any) -> Any:
@@ -111,16 +131,26 @@ class Adoption:
 
         is_tensor = session.adapter.is_tensor
         new, named = replace_tensors(tuple(args), give, is_tensor), replace_tensors(kwargs, give, is_tensor)
+
+        def run() -> Any:
+            return companion.layer(*new, **named)
+
+        attributes = plain_attributes(layer for _, layer in session.adapter.named_layers(companion.layer))
         try:
-            made = session.adapter.dry(companion.layer, lambda: companion.layer(*new, **named))
+            made = session.companions.within(companion, lambda: session.adapter.dry(companion.layer, run))
         except Exception:  # whatever the script's model raises: it was not written for these arguments
-            return
+            return False
+        finally:
+            restore(attributes)
         outputs = [widen(*session.adapter.read(tensor)) for _, tensor in tensors_in(made, is_tensor)]
         expected = [self._reference.array(item.ref) for item in known[1]]
-        pair.certain = bool(outputs) and len(outputs) == len(expected)
-        for one, other in zip(outputs, expected, strict=False):
+        if not outputs or len(outputs) != len(expected):
+            return False
+        for one, other in zip(outputs, expected, strict=True):
             how = layout(one, other)
-            pair.certain = pair.certain and how is not None and distance(lay(one, how), other) < _AGREE
+            if how is None or distance(lay(one, how), other) >= _AGREE:
+                return False
+        return True
 
     def call(self, name: str, step: int, number: int) -> tuple[list[Item], list[Item]] | None:
         """What the reference's companion, or its model (`""`), was given and made in one of its calls of a step."""

@@ -19,6 +19,7 @@ class Companion:
         held: Its parameters and buffers, by names that begin with its own.
         used: The step in which it was called last.
         calls: How often in that step.
+        order: The paths of its layers in the order of their first calls, once it was called undifferentiated.
     """
 
     def __init__(self, name: str, layer: Any, held: list[Held]) -> None:
@@ -27,6 +28,7 @@ class Companion:
         self.held = held
         self.used = -1
         self.calls = 0
+        self.order: list[str] = []
 
     def within(self, path: str) -> str:
         """The name of a parameter below its own."""
@@ -45,6 +47,7 @@ class Companions:
         self._known: dict[int, Companion | None] = {}
         self.found: list[Companion] = []
         self.depth = 0
+        self._called: dict[int, None] | None = None
 
     def of(self, layer: Any) -> Companion | None:
         """The companion that a layer is, called from outside of the model and of other companions; None for others."""
@@ -77,6 +80,23 @@ class Companions:
         companion.held = named(companion, held)
         self.found.append(companion)
         return companion
+
+    def passed(self, layer: Any) -> None:
+        """A layer inside of what is called without being differentiated is called."""
+        if self._called is not None:
+            self._called.setdefault(id(layer))
+
+    def within(self, companion: Companion, run: Any) -> Any:
+        """Calls a companion by `run()`, and notes the order of its layers the first time."""
+        if companion.order or self._called is not None:
+            return run()
+        self._called = {}
+        try:
+            return run()
+        finally:
+            called, self._called = self._called, None
+            paths = {id(layer): path for path, layer in self._session.adapter.named_layers(companion.layer)}
+            companion.order = [paths[key] for key in called if paths.get(key)]
 
     def leave_out(self, taken: set[int]) -> None:
         """Forgets those that hold something of the model, now that it is known by the ids of its parameters."""

@@ -676,6 +676,9 @@ class Recorder(Session):
         for info, value in self._configurations:
             info.name = self.source.called(value) or info.name
         objects = [*self._optimizer_objects(), *self._objects, *(info for info, _ in self._configurations)]
+        for companion in self.companions.found:
+            if companion.name in self._companions:
+                self._companions[companion.name].order = companion.order
         companions = list(self._companions.values())
         self.writer.layers(Layers(self._layers, self.parameters, objects, companions))
 

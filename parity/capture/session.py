@@ -152,6 +152,7 @@ class Session:
         """A layer is called in a way that is not differentiated; `run` calls it, and its result is returned."""
         resting = self.busy or self.finished or self.in_backward or self.evaluating or self.light
         if resting or self.stack or self.companions.depth:
+            self.companions.passed(layer)
             return run(*args, **kwargs)
         companion = self.companions.of(layer)
         if companion is None and not any(layer is root for root in self.roots):
@@ -160,7 +161,10 @@ class Session:
             args, kwargs = self._on_companion(companion, args, kwargs)
         self.companions.depth += 1
         try:
-            output = run(*args, **kwargs)
+            if companion is None:
+                output = run(*args, **kwargs)
+            else:
+                output = self.companions.within(companion, lambda: run(*args, **kwargs))
         finally:
             self.companions.depth -= 1
         self._on_aside(layer, companion, args, kwargs, output)

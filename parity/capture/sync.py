@@ -171,7 +171,7 @@ class Synchroniser(Recorder):
             return
         self._dry = True
         try:
-            self._adoption.confirm(companion, args, kwargs)
+            self._adoption.confirm(companion, info, args, kwargs)
         finally:
             self._dry = False
 

@@ -87,6 +87,7 @@ def companions(
         if pair.reference not in mine or pair.candidate not in theirs:
             continue
         one, other = mine[pair.reference], theirs[pair.candidate]
+        found += [] if pair.certain else [_unsure(one, other)]
         started = _not_copied(one, other)
         found += [started] if started is not None else []
         flagged = [
@@ -163,6 +164,16 @@ def _part(trace: Trace, names: list[str]) -> _Side:
         path, layer.type if layer else "", layer.file if layer else None, layer.line if layer else None, resting
     )
     return _Side(trace, info)
+
+
+def _unsure(one: _Side, other: _Side) -> Finding:
+    """Companions whose parameters may correspond in several ways, and that make something else of the same input."""
+    r, c = one.place, other.place
+    text = (
+        f"which parameter of {at(c)} is which of {at(r)} could not be told: what the candidate computes with it outside "
+        "of what is differentiated was taken from the reference, and is not judged"
+    )
+    return Finding("companion-unsure", "structure", "warning", None, None, None, r, c, None, None, None, text)
 
 
 def _unused(side: _Side, echo: Finding) -> Finding:
