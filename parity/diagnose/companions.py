@@ -170,8 +170,8 @@ def _unsure(one: _Side, other: _Side) -> Finding:
     """Companions whose parameters may correspond in several ways, and that make something else of the same input."""
     r, c = one.place, other.place
     text = (
-        f"which parameter of {at(c)} is which of {at(r)} could not be told: what the candidate computes with it outside "
-        "of what is differentiated was taken from the reference, and is not judged"
+        f"which parameter of {at(c)} is which of {at(r)} could not be told: what the candidate computes with it "
+        "outside of what is differentiated was taken from the reference, and is not judged"
     )
     return Finding("companion-unsure", "structure", "warning", None, None, None, r, c, None, None, None, text)
 
