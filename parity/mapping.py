@@ -21,7 +21,7 @@ from parity.errors import MappingError
 
 __all__ = [
     "ABSENT", "VERIFIED", "Compared", "Entry", "Initializer", "Parameter", "Proof", "Weight", "compare",
-    "counterparts", "find", "folder", "load", "lookup", "suggest", "written",
+    "counterparts", "find", "folder", "load", "lookup", "mentioning", "names", "suggest", "written",
 ]  # fmt: skip
 
 
@@ -172,6 +172,17 @@ def _matcher(wanted: str) -> Callable[[str], bool]:
 def _holding(matches: Callable[[str], bool]) -> Iterator[Entry]:
     for number in sorted({number for known, where in _index().items() if matches(known) for number in where}):
         yield from _entries(number)
+
+
+def names() -> list[str]:
+    """All full names of both sides, as they are written."""
+    return sorted({known for chunk in _chunks() for pair in chunk.pairs for known in pair if known})
+
+
+def mentioning(word: str) -> list[Entry]:
+    """Entries in whose text a word stands: an argument, a weight, a value."""
+    whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+    return [e for i, chunk in enumerate(_chunks()) if whole.search(chunk.text) for e in _entries(i) if not e.alias_of]
 
 
 def suggest(name: str, count: int = 5) -> list[str]:

@@ -34,7 +34,10 @@ def _document(entry: Entry) -> dict[str, Any]:
         "kind": entry.kind,
         "reference": entry.reference,
         "candidate": entry.candidate,
-        "parameters": [_row(parameter) for parameter in entry.parameters],
+        "parameters": [
+            *({**_row(parameter), "call": False} for parameter in entry.parameters),
+            *({**_row(parameter), "call": True} for parameter in entry.call),
+        ],
         "weights": [
             {"reference": w.reference, "candidate": w.candidate, "transform": w.transform} for w in entry.weights
         ],
@@ -88,6 +91,9 @@ def sentences(entry: Entry) -> list[str]:
         names = [name for name in (row.reference, row.candidate) if name]
         if row.differs and not any(re.search(rf"\b{re.escape(name)}\b", said) for name in names):
             told.append(_difference(row))
+    called = [part for row in entry.call if (part := _at_the_call(row))]
+    if called:
+        told.append(f"At the call: {', '.join(called)}.")
     for each in entry.initializers:
         if each.differs:
             told.append(
@@ -106,6 +112,17 @@ def sentences(entry: Entry) -> list[str]:
     if entry.live_with:
         told.append(f"A difference to live with: {entry.live_with}")
     return told
+
+
+def _at_the_call(row: Parameter) -> str | None:
+    if row.reference is None:
+        return f"only the candidate has {row.candidate} ({_default(row.candidate_default)} by default)"
+    if row.candidate is None:
+        return f"the candidate has no {row.reference} ({_default(row.reference_default)} by default)"
+    needed = " and required" if row.candidate_default is ABSENT and row.reference_default is not ABSENT else ""
+    if row.candidate != row.reference:
+        return f"{row.reference} is called {row.candidate}{needed}"
+    return f"{row.candidate} is required" if needed else None
 
 
 def _difference(row: Parameter) -> str:
@@ -147,7 +164,7 @@ def _entry(entry: Entry) -> list[RenderableType]:
     parts: list[RenderableType] = [head]
     if entry.reason:
         parts.append(Padding(Text(entry.reason), (0, 0, 0, 2)))
-    if entry.parameters:
+    if entry.parameters or entry.call:
         parts.append(_table(entry))
     if entry.initializers:
         parts.append(Text("initial values", style="bold"))
@@ -170,8 +187,8 @@ def _table(entry: Entry) -> Table:
         table.add_column(_FRAMEWORKS.get(side.partition(".")[0], side), overflow="fold")
         table.add_column("default", overflow="fold")
     table.add_column("")
-    for row in entry.parameters:
-        note = _NOTES.get(row.transform, "")
+    notes = [(row, _NOTES.get(row.transform, "")) for row in entry.parameters]
+    for row, note in [*notes, *((row, "at the call") for row in entry.call)]:
         if row.differs:
             note = f"differs; {note}" if note else "differs"
         table.add_row(
