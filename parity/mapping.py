@@ -134,8 +134,8 @@ def find(name: str) -> list[Entry]:
     """Entries about a name: a full one of either side, its end (`nn.Conv2d`, `Conv2d`), in any case.
 
     The path of the module where a class is defined is good too (`torch.nn.modules.conv.Conv2d`). Entries where the
-    case fits come first, `mindspore.mint` (which CPUs hardly run) after others, and those that say why there is no
-    counterpart last.
+    case fits come first, `mindspore.mint` (which CPUs hardly run) and then primitives (`mindspore.ops.ReduceMean`)
+    after others, and those that say why there is no counterpart last.
     """
     return list(_found(name.strip()))
 
@@ -146,9 +146,10 @@ def _found(name: str) -> tuple[Entry, ...]:
     found = [entry for entry in _holding(matches) if any(matches(n.lower()) for n in entry.names if n)]
     exact = name.rpartition(".")[2]
 
-    def order(entry: Entry) -> tuple[bool, bool, bool]:
+    def order(entry: Entry) -> tuple[bool, bool, bool, bool]:
         bare = {known.rpartition(".")[2] for known in entry.names}
-        return entry.kind == "without", exact not in bare, entry.names[1].startswith("mindspore.mint.")
+        primitive = entry.names[1].startswith("mindspore.ops.") and entry.names[1][14:15].isupper()
+        return entry.kind == "without", exact not in bare, primitive, entry.names[1].startswith("mindspore.mint.")
 
     return tuple(sorted(found, key=order))
 

@@ -43,7 +43,10 @@ def resolve(name: str) -> Any:
 
 
 def parameters(found: Any) -> list[tuple[str, Any]] | None:
-    """Names and defaults (`ABSENT` for required ones) without `self`; None where no signature tells them."""
+    """Names and defaults (`ABSENT` for required ones) without `self`; None where no signature tells them.
+
+    A primitive of MindSpore takes some at construction and the others at the call: both are listed.
+    """
     function = _unwrapped(found.__init__) if inspect.isclass(found) else found
     try:
         signature = inspect.signature(function)
@@ -52,6 +55,8 @@ def parameters(found: Any) -> list[tuple[str, Any]] | None:
     listed = list(signature.parameters.values())
     if inspect.isclass(found):
         listed = listed[1:]
+    if any(base.__name__ == "Primitive" for base in getattr(found, "__mro__", ())):
+        listed += [p for p in list(inspect.signature(found.__call__).parameters.values())[1:] if p.kind not in _OPEN]
     named = [p for p in listed if p.kind not in _OPEN and p.name not in _OF_EVERY_CELL]
     if not named and listed:
         return None
