@@ -36,7 +36,7 @@ def _document(entry: Entry) -> dict[str, Any]:
         "candidate": entry.candidate,
         "parameters": [
             *({**_row(parameter), "call": False} for parameter in entry.parameters),
-            *({**_row(parameter), "call": True} for parameter in entry.call),
+            *({**_row(parameter), "call": True} for parameter in _of_the_call_alone(entry)),
         ],
         "weights": [
             {"reference": w.reference, "candidate": w.candidate, "transform": w.transform} for w in entry.weights
@@ -55,6 +55,12 @@ def _document(entry: Entry) -> dict[str, Any]:
         "live_with": entry.live_with,
         "verified": entry.verified,
     }  # fmt: skip
+
+
+def _of_the_call_alone(entry: Entry) -> list[Parameter]:
+    """A name that construction and call both have, such as `weight`, is the construction's in the list."""
+    taken = {name for row in entry.parameters for name in (row.reference, row.candidate) if name}
+    return [row for row in entry.call if not {row.reference, row.candidate} & taken]
 
 
 def _row(parameter: Parameter) -> dict[str, Any]:
