@@ -32,7 +32,7 @@ def explanation(entries: list[Entry]) -> dict[str, Any]:
 def _document(entry: Entry) -> dict[str, Any]:
     return {
         "kind": entry.kind,
-        "reference": entry.reference,
+        "reference": entry.reference or None,
         "candidate": entry.candidate,
         "parameters": [
             *({**_row(parameter), "call": False} for parameter in entry.parameters),
@@ -48,13 +48,17 @@ def _document(entry: Entry) -> dict[str, Any]:
             }
             for i in entry.initializers
         ],
-        "semantics": sentences(entry),
+        "semantics": [*_why_none(entry), *sentences(entry)],
         "fix": entry.fix,
         "reason": entry.reason,
         "cpu": entry.cpu,
         "live_with": entry.live_with,
         "verified": entry.verified,
     }  # fmt: skip
+
+
+def _why_none(entry: Entry) -> list[str]:
+    return [entry.reason] if entry.reason and (entry.kind == "without" or not entry.candidate) else []
 
 
 def _of_the_call_alone(entry: Entry) -> list[Parameter]:
@@ -165,7 +169,8 @@ def rendered(entries: list[Entry]) -> Group:
 
 
 def _entry(entry: Entry) -> list[RenderableType]:
-    head = Text.assemble((entry.reference, "bold"), " -> ", (entry.candidate or "no counterpart", "bold"))
+    sides = (entry.reference or "no counterpart", entry.candidate or "no counterpart")
+    head = Text.assemble((sides[0], "bold"), " -> ", (sides[1], "bold"))
     head.append(f"  ({entry.kind})" if entry.kind != "without" else "", style="dim")
     parts: list[RenderableType] = [head]
     if entry.reason:
