@@ -26,7 +26,7 @@ def comparison(findings: list[Finding], **changes: object) -> Comparison:
         "verdict": "diverged", "headline": "the norm diverges", "first": 0, "findings": findings,
         "stages": {
             "metrics": Stage("absent"), "forward": Stage("diverged", 412, 418, 3, "6 not aligned"),
-            "data": Stage("skipped", note="not judged by this version"),
+            "data": Stage("skipped", note="only with --train N"),
         },
         "unaligned": Unaligned(["aux.head"], []),
         "reference": Side(["ref.py", "--lr", "1"], "torch", "2.13.0", "3.11.7", 3),
@@ -53,7 +53,7 @@ class TestTerminal:
         marks = [
             "Introduced besides (1):", "  second (ms.py:57)", "Only inherited (7): inherits.0", "and 2 more",
             "Warnings:", "no seed", "Compared:", "412 of 418, 3 diverged", "6 not aligned",
-            "skipped, not judged by this version: data", "in neither script: metrics", "Not aligned:", "aux.head",
+            "skipped, only with --train N: data", "in neither script: metrics", "Not aligned:", "aux.head",
             "reference: ref.py --lr 1 (torch 2.13.0, Python 3.11.7, 3 steps)", "GRAPH_MODE was run in PyNative mode",
         ]  # fmt: skip
         places = [text.index(mark) for mark in marks]

@@ -69,6 +69,9 @@ class _Frameworks:
     def seeders(self) -> list[Callable[[int], None]]:
         return [adapter.seed for adapter in self.adapters]
 
+    def seeding(self) -> list[tuple[Any, str]]:
+        return [place for adapter in self.adapters for place in adapter.seeding()]
+
 
 def main(path: str) -> int:
     """Runs a job file; returns the process's exit code."""

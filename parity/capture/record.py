@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.capture.frameworks.base import Made, tensors_in
-from parity.capture.initial import record_initials
+from parity.capture.initial import Unseen, record_initials
 from parity.capture.loops import epochs
 from parity.capture.session import Frame, Session
 from parity.capture.shadows import shadows
@@ -72,6 +72,7 @@ class Recorder(Session):
         self.on_step: Callable[[], None] | None = None
         self.parameters: list[ParameterInfo] = []
         self.initial = 0
+        self.unseen: dict[str, Unseen] = {}
         self._refs: dict[int, TensorRef] = {}
         self._layer_ids: dict[int, int] = {}
         self._layers: list[LayerInfo] = []
@@ -198,7 +199,7 @@ class Recorder(Session):
                 info.dtype = info.ref.dtype
                 self.parameters.append(info)
             if self.initials:
-                record_initials(self.adapter, self.held, self.writer)
+                self.unseen = record_initials(self.adapter, self.held, self.writer)
         self.initial = self.writer.written
         self.busy = False
 

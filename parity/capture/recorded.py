@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from parity.capture.configured import Configurations
+from parity.capture.construct import LONGEST, constructed
+from parity.capture.initial import record_constructed
 from parity.capture.inputs import Watch
 from parity.capture.job import Job
 from parity.capture.mode_calls import mode_calls
 from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence, tell
+from parity.capture.seeds import numpy_seeds
 from parity.capture.source import Source, readable
 from parity.capture.survey import SECONDS, survey
 from parity.capture.sync import Synchroniser
@@ -52,7 +56,7 @@ def run_recorded(job: Job, frameworks: Any) -> bool:
             inference, again = True, True
             steps = steps if reference is None else 1  # it is compared up to the first update that it lacks
         else:
-            good = run.finish(outcome)
+            good = run.finish(outcome, frameworks)
             if job.noise and good and run.meta.complete:
                 run_noise(Path(job.output), Path(job.script), job.args, frameworks)
             if watch is not None and good:
@@ -98,7 +102,7 @@ class _Run:
     def script(self, frameworks: Any) -> Outcome:
         """Runs it to its end, or to the end of its last recorded step."""
         start = time.perf_counter()
-        with Configurations(self.recorder.source, self.recorder.configured):
+        with Configurations(self.recorder.source, self.recorder.configured), numpy_seeds(self.recorder):
             outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
         self.recorder.script_ended(outcome.kind == "ended")
         self.meta.timings["script"] = time.perf_counter() - start
@@ -131,9 +135,10 @@ class _Run:
         meta.environment["summary"] = self.job.summary
         meta.environment["differentiated"] = recorder.differentiated
 
-    def finish(self, outcome: Outcome) -> bool:
+    def finish(self, outcome: Outcome, frameworks: Any) -> bool:
         """Completes the trace, or leaves it partial where the script failed or did nothing."""
         recorder = self.recorder
+        start = time.perf_counter()
         if outcome.kind in ("ended", "stopped") and recorder.adapter is not None and recorder.step:
             left = (self.job.timeout - self.meta.timings["script"]) / 2
             batches, seconds = self.job.data_batches, min(SECONDS, left)
@@ -148,8 +153,9 @@ class _Run:
             meta.error = {"text": readable(outcome.text), "summary": readable(outcome.error)}
         if self.recorder.roots:
             self.recorder.save_layers()
-        self.writer.flush()
         good = outcome.kind in ("ended", "stopped")
+        self._construct(frameworks, good and meta.steps > 0, start)
+        self.writer.flush()
         meta.complete = good and meta.steps > 0
         self.writer.meta(meta)
         if meta.complete:
@@ -157,3 +163,20 @@ class _Run:
         else:
             self.writer.close()
         return good
+
+    def _construct(self, frameworks: Any, good: bool, start: float) -> None:
+        """Where parameters were not seen to be made, runs what makes them again under other seeds.
+
+        Args:
+            frameworks: The adapters of the frameworks that the script imports.
+            good: Whether the script can be run again.
+            start: When it had run, as `time.perf_counter` has it.
+        """
+        unseen, took = self.recorder.unseen, self.meta.timings["script"]
+        left = (self.job.timeout - took) / 2 - (time.perf_counter() - start)
+        drawn: dict[str, np.ndarray] = {}
+        if unseen and good and not self.job.summary and took < min(left, LONGEST):
+            own = {name: one.values for name, one in unseen.items()}
+            inference = bool(self.recorder.inference)
+            drawn = constructed(Path(self.job.script), self.job.args, frameworks, own, inference, left)
+        record_constructed(unseen, drawn, self.writer)

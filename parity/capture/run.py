@@ -77,20 +77,21 @@ def _script_traceback(error: BaseException, script: Path) -> str:
     return "Traceback (most recent call last):\n" + "".join(lines)
 
 
-def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None]]) -> Outcome:
+def run_script(script: Path, args: list[str], seeders: list[Callable[[int], None]], seed: int = SEED) -> Outcome:
     """Runs the script once in this process.
 
     Args:
         script: Path of the `.py` file.
         args: Its command-line arguments.
         seeders: Functions that seed the frameworks imported so far.
+        seed: What all generators start from.
     """
     root, package = package_of(script)
     _forget_local_modules(str(root))
-    random.seed(SEED)
-    np.random.seed(SEED)
+    random.seed(seed)
+    np.random.seed(seed)
     for seeder in seeders:
-        seeder(SEED)
+        seeder(seed)
     module = types.ModuleType("__main__")
     module.__file__ = str(script)
     module.__builtins__ = __builtins__  # type: ignore[attr-defined]

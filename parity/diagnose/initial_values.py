@@ -18,6 +18,10 @@ _STALE = 1e-5
 """Own values that are less probable than this are judged by themselves: what was drawn again may be something else."""
 
 
+_PLENTY = 8192
+"""Values that tell a distribution by themselves; fewer are taken together with those of equal layers."""
+
+
 class Part(NamedTuple):
     """A parameter of one side, or some rows of it.
 
@@ -144,10 +148,10 @@ class _Side:
             if known not in self.samples:
                 self.samples[known] = self._values(event.values, info.shape, rows)
             values = self.samples[known]
-            if values is not None and _fits(own, values):
-                key = known
-            else:
+            if values is not None and not _fits(own, values):
                 values = None
+            if values is not None and values.size >= _PLENTY:
+                key = known
         return Part(info, layer, own, event.random, event.loaded, values, key, event.law, event.file, event.line)
 
     def _values(self, ref: Any, shape: tuple[int, ...], rows: tuple[int, int] | None) -> np.ndarray | None:
@@ -173,11 +177,9 @@ def _fits(own: np.ndarray, values: np.ndarray) -> bool:
 
 def sample(parts: list[Part]) -> Sample | None:
     """What is known of the distribution that these parts share; equal contents count once."""
-    if parts[0].values is not None:
-        return sample_of(parts[0].values)
     contents: dict[bytes, np.ndarray] = {}
     for part in parts:
-        flat = np.asarray(part.own, np.float64).reshape(-1)
+        flat = np.asarray(part.own if part.values is None else part.values, np.float64).reshape(-1)
         flat = flat[spread(flat.size, min(flat.size, 2**17))]
         contents.setdefault(flat.tobytes(), flat)
     whole = np.concatenate(list(contents.values()))

@@ -135,7 +135,7 @@ def _finding(reference: Trace, candidate: Trace, group: list[Contrast]) -> Findi
         text += f"; likewise {some(others, 4)}"
     known = "another initial distribution" if first.kind == "initializer" else "other initial values"
     cause = _CAUSES.get(str(first.cause), known)
-    evidence = first.text + (f" (p = {first.p:.1g})" if 0 < first.p < 1 else "")
+    evidence = f"p = {first.p:.1g}" if 0 < first.p < 1 else ""
     fault = first.sure and (first.pair.confidence >= _SURE or not c.info.buffer)
     return Finding(
         first.kind, "initialization", "fault" if fault else "warning", "introduced", None, None, mine, theirs,

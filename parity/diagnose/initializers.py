@@ -29,16 +29,31 @@ def said(law: tuple[str, tuple[float, ...]], known: Sample | None) -> str:
     return f"a distribution of mean {known.mean:.3g} and std {known.std:.3g}"
 
 
-def initializer(law: tuple[str, tuple[float, ...]], known: Sample | None, shape: tuple[int, ...]) -> str:
-    """The MindSpore initializer of a distribution, by the rule that gives its scale where one does."""
+_EXACT = 1e-3
+"""Relative distance of a scale that a call names from the one that a rule gives."""
+
+
+def initializer(
+    law: tuple[str, tuple[float, ...]], known: Sample | None, shape: tuple[int, ...], measured: bool = False
+) -> str:
+    """The MindSpore initializer of a distribution, by the rule that gives its scale where one does.
+
+    Args:
+        law: The distribution.
+        known: A sample of it.
+        shape: That of the parameter.
+        measured: Whether its scale is that of the sample, and not one that a call names.
+    """
     kind, numbers = law
+    near = 3 / math.sqrt(2 * known.size) if known is not None and measured else _EXACT
     if kind == "constant":
         return {0.0: "'zeros'", 1.0: "'ones'"}.get(numbers[0], f"Constant({numbers[0]:.6g})")
     if kind == "uniform" and numbers[0] == -numbers[1]:
-        named = _by_fan(numbers[1] / math.sqrt(3), shape, "Uniform")
+        named = _by_fan(numbers[1] / math.sqrt(3), shape, "Uniform", near)
         return named or f"Uniform({numbers[1]:.4g})"
     if kind == "normal":
-        named = _by_fan(numbers[1], shape, "Normal") if numbers[0] == 0 else None
+        std = known.std if known is not None and measured else numbers[1]
+        named = _by_fan(std, shape, "Normal", near) if numbers[0] == 0 else None
         return named or f"Normal({numbers[1]:.4g}" + (f", {numbers[0]:.4g})" if numbers[0] else ")")
     if kind == "truncated":
         low, high = numbers[0] - numbers[1] * numbers[2], numbers[0] + numbers[1] * numbers[2]
@@ -48,7 +63,7 @@ def initializer(law: tuple[str, tuple[float, ...]], known: Sample | None, shape:
     return f"Normal({known.std:.4g}, {known.mean:.4g})" if known is not None else "the reference's values"
 
 
-def _by_fan(std: float, shape: tuple[int, ...], kind: str) -> str | None:
+def _by_fan(std: float, shape: tuple[int, ...], kind: str, near: float) -> str | None:
     """`HeUniform(...)` or `XavierNormal()` where that rule gives the standard deviation, None where none does."""
     if len(shape) < 2 or float(f"{std:.2g}") == std:
         return None
@@ -62,18 +77,20 @@ def _by_fan(std: float, shape: tuple[int, ...], kind: str) -> str | None:
         f"He{kind}(nonlinearity='linear')": math.sqrt(1 / inside),
     }
     nearest = min(rules, key=lambda name: abs(math.log(std / rules[name])))
-    return nearest if abs(math.log(std / rules[nearest])) < 1e-3 else None
+    return nearest if abs(math.log(std / rules[nearest])) < near else None
 
 
 def fix_for(reference: Part, candidate: Part, known: Sample | None) -> str:
     """The line that gives the candidate's parameter the reference's start."""
     law = law_of(reference, known)
-    text = initializer(law, known, () if candidate.info.role == "embedding_table" else reference.info.shape)
+    shape = () if candidate.info.role == "embedding_table" else reference.info.shape
+    text = initializer(law, known, shape, reference.values is not None and not reference.law)
     if not law[0] and not reference.drawn:
         return f"load the reference's values into {candidate.info.name}: Parameter.set_data(Tensor(...))"
     layer = candidate.layer
     argument = _ARGUMENTS.get(candidate.info.role)
-    if layer is not None and layer.framework and argument is not None and argument in layer.arguments:
+    by_layer = layer is not None and candidate.line in (None, layer.line)
+    if layer is not None and by_layer and layer.framework and argument is not None and argument in layer.arguments:
         return f"nn.{layer.type}(..., {argument}={text})"
     name = candidate.info.name
     return f"{name}.set_data(initializer({text}, {name}.shape))"

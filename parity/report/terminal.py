@@ -122,9 +122,11 @@ def _names(names: Iterable[str]) -> str:
 
 def _sentence(finding: Finding) -> Text:
     place = finding.candidate or finding.reference
-    where = f"{_place(place)}: " if place is not None and (place.path or place.file) else ""
-    fix = f"; {safe(finding.fix)}" if finding.fix else ""
-    return Text(f"  {finding.stage}: {where}{safe(finding.message)}{fix}")
+    where, message = f"{_place(place)}: " if place is not None and (place.path or place.file) else "", finding.message
+    if safe(message).startswith(_place(place)):
+        where = ""
+    fix = f"; fix: {safe(finding.fix)}" if finding.fix else ""
+    return Text(f"  {finding.stage}: {where}{safe(message)}{fix}")
 
 
 def _stages(comparison: Comparison) -> Iterable[Text]:

@@ -94,9 +94,10 @@ def test_rows_of_zeros_stay(run: Captured) -> None:
     assert np.std(found[:, 4]) == pytest.approx(0.01, rel=0.05)
 
 
-def test_an_op_is_known_but_not_called_again(run: Captured) -> None:
+def test_an_op_is_known_and_drawn_by_another_construction(run: Captured) -> None:
     assert run.initialized("op").random
-    assert run.initialized("op").values is None
+    assert run.initialized("op").law == "ops.randn"
+    assert run.initial_values("op").std() == pytest.approx(1, rel=0.05)
 
 
 def test_constants_are_not_random(run: Captured) -> None:

@@ -92,6 +92,9 @@ class Adapter(Protocol):
     def seed(self, seed: int) -> None:
         """Seeds the framework's generators."""
 
+    def seeding(self) -> list[tuple[Any, str]]:
+        """Where scripts find the framework's seeding functions and classes of generators: modules, and names there."""
+
     def generator_state(self) -> np.ndarray | None:
         """The state of the generator that loaders and the model draw from, uint8; None where it cannot be had."""
 

@@ -319,6 +319,7 @@ class MindSporeAdapter:
             self._replace(np.random, name, fills.numpy(getattr(np.random, name)))
         for name in OPS:
             self._replace(ops, name, fills.ops(getattr(ops, name)))
+        self._replace(Parameter, "set_data", fills.setter(Parameter.set_data))
         load = mindspore.load_param_into_net
 
         @functools.wraps(load)
@@ -370,6 +371,10 @@ class MindSporeAdapter:
 
     def seed(self, seed: int) -> None:
         self._seed(seed)
+
+    def seeding(self) -> list[tuple[Any, str]]:
+        functions = [(mindspore, "set_seed"), (mindspore.common, "set_seed"), (mindspore, "manual_seed")]
+        return [*functions, (mindspore.mint, "manual_seed"), (mindspore, "Generator")]
 
     def generator_state(self) -> np.ndarray | None:
         return None

@@ -63,6 +63,7 @@ class Fills:
         self._exact: dict[str, _Fill] = {}
         self._call = initializer.Initializer.__call__
         self._loaded: dict[int, Any] = {}
+        self._set: dict[int, tuple[Any, str | None, int | None]] = {}
         self._calls = 0
 
     def start(self) -> None:
@@ -71,6 +72,7 @@ class Fills:
         self._fills.clear()
         self._exact.clear()
         self._loaded.clear()
+        self._set.clear()
         self._calls = 0
 
     def called(self, this: Any, array: Any) -> Any:
@@ -116,6 +118,17 @@ class Fills:
 
         return wrapped
 
+    def setter(self, function: Any) -> Any:
+        """`Parameter.set_data`; the line that called it last is remembered."""
+
+        @functools.wraps(function)
+        def wrapped(parameter: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.following and len(self._set) < _CALLS:
+                self._set[id(parameter)] = (parameter, *self.here())
+            return function(parameter, *args, **kwargs)
+
+        return wrapped
+
     def _remember(self, array: np.ndarray, law: str, make: Callable[[], np.ndarray] | None) -> None:
         if not self.following or self._calls >= _CALLS or array.size == 0:
             return
@@ -141,7 +154,10 @@ class Fills:
                     zero = values.reshape(-1) == 0
                     break
         if fill is None:
-            return Origin(loaded=True) if id(parameter) in self._loaded else None
+            if id(parameter) in self._loaded:
+                return Origin(loaded=True)
+            given = self._set.get(id(parameter))
+            return Origin(file=given[1], line=given[2]) if given is not None else None
         law = fill.law + (f" * {scale:.6g}" if scale != 1 else "") + (f" + {shift:.6g}" if shift else "")
         make = fill.make
         if make is None:

@@ -265,6 +265,9 @@ class TorchAdapter:
     def seed(self, seed: int) -> None:
         self._seed(seed)
 
+    def seeding(self) -> list[tuple[Any, str]]:
+        return [(torch, "manual_seed"), (torch.random, "manual_seed"), (torch, "Generator")]
+
     def generator_state(self) -> np.ndarray | None:
         return np.asarray(torch.default_generator.get_state().numpy())
 
