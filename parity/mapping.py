@@ -122,7 +122,10 @@ def load() -> list[Entry]:
     return entries
 
 
-_SHORT = {"ms": "mindspore", "f": "torch.nn.functional", "msnn": "mindspore.nn"}
+_SHORT = {
+    "ms": "mindspore", "f": "torch.nn.functional", "msnn": "mindspore.nn", "mnp": "mindspore.numpy",
+    "ds": "mindspore.dataset", "p": "mindspore.ops",
+}  # fmt: skip
 
 
 def _spelt_out(name: str) -> str:

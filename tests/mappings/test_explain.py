@@ -85,6 +85,26 @@ def test_what_a_script_writes_is_found(
     assert (reference, candidate) in [(e["reference"], e["candidate"]) for e in explained(capsys, name)]
 
 
+def test_a_primitive_is_told_after_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [e["candidate"] for e in explained(capsys, "torch.cat")] == [
+        "mindspore.ops.cat", "mindspore.mint.cat", "mindspore.ops.Concat",
+    ]  # fmt: skip
+    dropout = explained(capsys, "P.Dropout")[0]
+    keep = row(dropout, "p", "keep_prob")
+    assert dropout["candidate"] == "mindspore.ops.Dropout" and keep["transform"] == "one_minus"
+    assert any("Returns (output, mask)" in sentence for sentence in dropout["semantics"])
+
+
+def test_a_name_of_constructor_and_call_is_listed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = explained(capsys, "torch.nn.PoissonNLLLoss")[0]["parameters"]
+    assert [p["reference_default"] for p in rows if p["reference"] == "log_input"] == [True]
+
+
+def test_what_mindspore_alone_has(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = explained(capsys, "mindspore.Model")[0]
+    assert entry["reference"] is None and "training mode" in entry["semantics"][0]
+
+
 def test_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "torch.nn.LayerNorm"]) == 0
     text = capsys.readouterr().out
