@@ -143,7 +143,8 @@ def _of_the_call(entry: Entry, side: str, found: Any) -> Iterator[str]:
     for row in entry.call:
         name, default = getattr(row, side), getattr(row, f"{side}_default")
         if name is not None and not _equal(default, shown(signature[name])):
-            yield f"{getattr(entry, side)}: {name} of the call is {_said(shown(signature[name]))}"
+            wrong = f"{_said(shown(signature[name]))}, the entry says {_said(default)}"
+            yield f"{getattr(entry, side)}: {name} of the call is {wrong}"
 
 
 def _said(default: Any) -> str:
