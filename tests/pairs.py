@@ -166,6 +166,7 @@ SOFTMAX: tuple[Edit, Edit] = (
     ("self.classifier = nn.Dense(10, 3)", "self.classifier = nn.Dense(10, 3)\n        self.softmax = nn.Softmax()"),
     ("return self.classifier(self.fc3(x))", "return self.softmax(self.classifier(self.fc3(x)))"),
 )
+SUM_FOR_MEAN: Edit = ("x = self.fc2(self.gelu(self.fc1(x)).mean(1))", "x = self.fc2(self.gelu(self.fc1(x)).sum(1))")
 NO_SHORTCUT: Edit = ("return x + self.proj(ops.matmul(weights, v))", "return self.proj(ops.matmul(weights, v))")
 TORCH_FUNCTIONAL: Edit = ("x = self.relu(self.bn(x))", "x = torch.nn.functional.relu(self.bn(x))")
 

@@ -126,6 +126,13 @@ class TestForward:
         assert fault["fix"].startswith(fix)
         _is_drawn(json.loads((parity.folder / "kept" / "comparison.json").read_text())["details"]["graph"], fault)
 
+    def test_one_op_for_another(self, parity: Parity) -> None:
+        candidate = edited(MS, pairs.SUM_FOR_MEAN)
+        fault = only_fault(compare(parity, candidate, "--steps", "1"))
+        assert (fault["stage"], fault["kind"]) == ("forward", "op-type")
+        assert fault["candidate"]["line"] == line_of(candidate, ".sum(1)")
+        assert fault["fix"] == f"mean instead of SumExt at cand.py:{line_of(candidate, '.sum(1)')}"
+
     def test_two_faults_are_both_introduced(self, parity: Parity) -> None:
         done = compare(parity, edited(MS, pairs.LAYERNORM_EPS, pairs.LEAKY_RELU), "--steps", "1")
         assert [fault["candidate"]["path"] for fault in faults(done)] == ["attn.ln", "relu"]

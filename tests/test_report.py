@@ -41,7 +41,9 @@ class TestTerminal:
         others = [finding(f"inherits.{n}", status="propagated") for n in range(7)]
         warning = finding("loader", severity="warning", message="no seed", status=None, stage="environment")
         text = render(
-            comparison([finding("norm", cause=cause, fix="epsilon=1e-5"), *others, finding("second"), warning])
+            comparison(
+                [finding("norm", cause=cause, fix="epsilon=1e-5"), *others, finding("second", kind="shape"), warning]
+            )
         ).plain
         lines = text.split("\n")
         assert lines[0] == "the norm diverges"
@@ -58,6 +60,20 @@ class TestTerminal:
         ]  # fmt: skip
         places = [text.index(mark) for mark in marks]
         assert places == sorted(places)
+
+    def test_what_is_to_be_said_of_several_places_is_said_once(self) -> None:
+        def norm(path: str, line: int, value: float) -> Finding:
+            places = {"reference": Place(path, "ref.py", line, 1e-5), "candidate": Place(path, "ms.py", line, value)}
+            return finding(path, kind="norm-eps", **places)
+
+        norms = [norm(f"n.{number}", 10 + number, 1e-7) for number in range(8)]
+        others = [norm("other", 30, 1e-3), finding("same.line"), finding("same.line.too")]
+        lines = render(comparison([*norms, *others])).plain.split("\n")
+        assert sum("against" in line for line in lines) == 3
+        likewise = [line.strip() for line in lines if "likewise" in line]
+        shown = ", ".join(f"n.{number} (ms.py:{10 + number})" for number in range(1, 6))
+        assert likewise == [f"likewise at {shown} and 2 more", "likewise at same.line.too (ms.py:57)"]
+        assert "Introduced besides (3):" in lines
 
     def test_a_match_is_short(self) -> None:
         text = render(comparison([], verdict="match", headline="match", first=None, unaligned=Unaligned())).plain

@@ -11,8 +11,8 @@ from parity.diagnose.names import Names
 from parity.document import Cause, Finding, Place
 from parity.measured import ForcedOp, Measured
 
-MISSING, EXTRA = "op-missing", "op-extra"
-"""Slugs of an op that the candidate lacks, and of one that only it has."""
+MISSING, EXTRA, OTHER = "op-missing", "op-extra", "op-type"
+"""Slugs of an op that the candidate lacks, of one that only it has, and of one for another."""
 
 
 def name_lone_op(
@@ -55,6 +55,14 @@ def name_lone_op(
         finding.cause = Cause(text, 0.8, evidence)
         finding.fix = f"remove {extra.name} at {extra.file}:{extra.line}"
         return f"applies a {extra.name} that is not in"
+    gone, new = own - other, other - own
+    if gone.total() == new.total() == 1 and gone[_plain(ops[0].name)] and new[_plain(others[0].name)]:
+        op, instead = ops[0], others[0]
+        finding.kind = OTHER
+        text = f"the candidate applies {instead.name} ({instead.file}:{instead.line}) where the reference applies "
+        finding.cause = Cause(f"{text}{op.name} ({op.file}:{op.line})", 0.7, evidence)
+        finding.fix = f"{op.name} instead of {instead.name} at {instead.file}:{instead.line}"
+        return f"applies {instead.name}, not {op.name} as"
     return ""
 
 

@@ -7,14 +7,14 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.lone_ops import EXTRA, MISSING
+from parity.diagnose.lone_ops import EXTRA, MISSING, OTHER
 from parity.diagnose.pairing import LayerPair, family_of, layer_pairs
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, OpEvent, SourceEvent
 from parity.trace import Trace
 
 _UNKNOWN = {
-    "forward": ("unexplained", MISSING, EXTRA), "backward": ("unexplained",), "metrics": ("evaluation-mode",),
+    "forward": ("unexplained", MISSING, EXTRA, OTHER), "backward": ("unexplained",), "metrics": ("evaluation-mode",),
 }  # fmt: skip
 """Kinds of findings, by stage, that two layers may explain which have changed places."""
 
