@@ -2,74 +2,37 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from parity.capture.companions import Companion
-from parity.capture.frameworks.base import Held, Made, tensors_in
+from parity.capture.beside import Besides
 from parity.capture.initial import Unseen, record_initials
-from parity.capture.loops import epochs
-from parity.capture.session import Frame, Session
+from parity.capture.session import Frame
 from parity.capture.settings import settings
-from parity.capture.shadows import shadows
 from parity.capture.source import Source
-from parity.capture.survey import arrays_in, numbers_of
 from parity.model import (
-    AsideEvent,
-    BatchEvent,
     BufferEvent,
     CallEvent,
-    CompanionEvent,
-    CompanionInfo,
-    EvaluationEvent,
     GeneratorEvent,
     GradEvent,
     Item,
-    LayerInfo,
     Layers,
-    LoaderEvent,
     LossEvent,
-    MetricEvent,
     ObjectInfo,
     OpEvent,
     OptimizerEvent,
     ParameterGradEvent,
     ParameterInfo,
     RandomEvent,
-    ShadowEvent,
-    SourceEvent,
     StateEvent,
     TensorRef,
 )
 from parity.trace import TraceWriter
 
-PLANNED = 2000
-"""Steps after the captured ones for which learning rates are noted, shared among an optimizer's groups."""
 
-
-_ASIDE = 4096
-"""Layers that were called outside of steps which are kept in mind, in each mode, until the model is known."""
-
-_GLANCES = 64
-"""Calls of a model or companion that are not differentiated which are written down, in each step."""
-
-_GLIMPSES = 256
-"""Tensors that ops before the first step took and made which are kept in mind."""
-
-_GLIMPSED = 2**16
-"""Elements that such a tensor may have."""
-
-_LOADERS = 64
-"""Objects that may be loaders which are kept in mind until the first step ends."""
-
-
-class Recorder(Session):
+class Recorder(Besides):
     """Writes what it is told into a trace.
 
     Args:
@@ -83,132 +46,13 @@ class Recorder(Session):
     meters = True
 
     def __init__(self, writer: TraceWriter, source: Source, steps: int, inference: bool | None = False) -> None:
-        super().__init__(source, steps, inference=inference)
-        self.writer = writer
+        super().__init__(writer, source, steps, inference)
         self.on_step: Callable[[], None] | None = None
-        self.parameters: list[ParameterInfo] = []
         self.initial = 0
         self.unseen: dict[str, Unseen] = {}
-        self._refs: dict[int, TensorRef] = {}
-        self._layer_ids: dict[int, int] = {}
-        self._layers: list[LayerInfo] = []
-        self._objects: list[ObjectInfo] = []
-        self._configurations: list[tuple[ObjectInfo, Any]] = []
-        self._optimizer_names: dict[int, str] = {}
         self._watched: dict[int, list[tuple[int, str]]] = {}
         self._stash: dict[int, np.ndarray] = {}
         self._randoms = 0
-        self._batches = 0
-        self.loaders: list[Any] = []
-        self.used_loaders: set[int] = set()
-        self._loaders: list[LoaderEvent] = []
-        self._made_loaders: list[Any] = []
-        self._shadowed = -1
-        self._aside: dict[tuple[int, int, bool], EvaluationEvent] = {}
-        self._companions: dict[str, CompanionInfo] = {}
-        self._glimpses: dict[int, tuple[Any, bool]] = {}
-        self._resting: dict[int, list[Held]] = {}
-        self._rested: set[int] = set()
-        self._present_refs: dict[str, TensorRef] = {}
-        self._glances: Counter[str] = Counter()
-        self._early_glances: dict[str, tuple[Any, Any, Any]] = {}
-
-    # Tensors --------------------------------------------------------------------------------------------------
-
-    def store(self, tensor: Any) -> TensorRef:
-        """Stores a tensor's present values."""
-        return self.writer.put(*self.adapter.view(tensor))
-
-    def item(self, name: str, tensor: Any, origin: str | None = None) -> Item:
-        """A tensor's place, identity and content; one without identity came from outside and is a source."""
-        tag = self.adapter.tag(tensor)
-        if tag is None:
-            parameter = self.parameter_name(tensor)
-            tag = next(self._tags)
-            given = origin is not None and parameter is None  # the other run has its own parameters
-            with self.writer.needed() if given else nullcontext():
-                ref = self.store(tensor)
-            self.adapter.set_tag(tensor, tag)
-            self._refs[tag] = ref
-            if origin is not None:
-                label = f"parameter:{parameter}" if parameter else origin
-                self.writer.event(SourceEvent(self.step, tag, ref, label))
-                whole = self.adapter.whole(tensor) if parameter is None else None
-                if whole is not None and self.adapter.tag(whole) is None:
-                    self.item(name, whole, origin)
-        return Item(name, tag, self._refs[tag])
-
-    def fresh(self, name: str, tensor: Any) -> Item:
-        """The same for a tensor that an op has just made."""
-        tag = next(self._tags)
-        self.adapter.set_tag(tensor, tag)
-        self._refs[tag] = self.store(tensor)
-        return Item(name, tag, self._refs[tag])
-
-    def _tensors(self, value: Any) -> list[tuple[str, Any]]:
-        return list(tensors_in(value, self.adapter.is_tensor))
-
-    # What is declared ----------------------------------------------------------------------------------------
-
-    def declared(self, kind: str, name: str, made: Made, value: Any = None) -> None:
-        info = ObjectInfo(kind, name, "", made.file, made.line, made.arguments, made.given)
-        if not self.finished and info not in self._objects:
-            self._objects.append(info)
-
-    def configured(self, form: str, value: Any, values: dict[str, Any], given: list[str]) -> None:
-        """The script parsed its options or loaded a configuration file."""
-        if not self.finished:
-            file, line = self.source.here()
-            self._configurations.append((ObjectInfo("config", form, "", file, line, values, given), value))
-
-    def _looped(self) -> None:
-        """Notes how many epochs the loop has in which the first batch is read."""
-        loop = epochs(self.source)
-        if loop is not None:
-            made = Made(loop.file, loop.line, {"epochs": loop.rounds}, ["epochs"])
-            self._objects.append(ObjectInfo("epochs", "range", "", *made, code=loop.code))
-
-    def plan(self) -> None:
-        """Notes how the script's schedules would have gone on after the last captured step."""
-        self.busy = True
-        length, batches = self.facts.get("batches_per_epoch"), self._batches
-        epoch = length * self.step // batches if length and batches and length * self.step % batches == 0 else None
-        for index, optimizer in enumerate(self.optimizers):
-            steps = max(100, PLANNED // max(1, len(self.adapter.optimizer_groups(optimizer))))
-            for plan in self.adapter.planned_rates(optimizer, self.step, steps, epoch):
-                made = plan.made
-                arguments = {**made.arguments, "parameters": plan.parameters, "every": plan.every}
-                name = self._optimizer_names.get(index, "optimizer")
-                self._objects.append(
-                    ObjectInfo(
-                        "rates",
-                        plan.type,
-                        name,
-                        made.file,
-                        made.line,
-                        arguments,
-                        made.given,
-                        plan.values,
-                        self.source.call(made.file, made.line, plan.type),
-                    )
-                )
-        self.busy = False
-
-    def _optimizer_objects(self) -> list[ObjectInfo]:
-        found = []
-        for index, optimizer in enumerate(self.optimizers):
-            made = self.adapter.made(optimizer)
-            name = self._optimizer_names.get(index, "optimizer")
-            kind = type(optimizer)
-            found.append(
-                ObjectInfo(
-                    "optimizer", f"{kind.__module__}.{kind.__name__}", name, made.file, made.line, made.arguments,
-                    made.given, [], self.source.call(made.file, made.line, kind.__name__),
-                )
-            )  # fmt: skip
-        return found
-
-    # What happens ---------------------------------------------------------------------------------------------
 
     def _on_model(self) -> None:
         self.busy = True
@@ -236,179 +80,6 @@ class Recorder(Session):
         for companion in self.companions.found:
             if companion.name in self._early_glances:
                 self._on_aside(companion.layer, companion, *self._early_glances.pop(companion.name))
-
-    def layer_id(self, layer: Any) -> int:
-        """The number of a layer in `layers.json`, describing it on first sight."""
-        known = self._layer_ids.get(id(layer))
-        if known is None:
-            known = self._layer_ids[id(layer)] = len(self._layers)
-            made = self.adapter.made(layer)
-            children = [name for name, _ in self.adapter.named_layers(layer) if name and "." not in name]
-            self._layers.append(
-                LayerInfo(
-                    known,
-                    self.path(layer),
-                    type(layer).__name__,
-                    made.file,
-                    made.line,
-                    made.arguments,
-                    made.given,
-                    self.adapter.is_framework_layer(layer),
-                    children,
-                    any(layer is r for r in self.roots),
-                    self.source.call(made.file, made.line, type(layer).__name__),
-                )
-            )
-        return known
-
-    def metered(
-        self, metric: Any, made: Made, inputs: list[np.ndarray], values: dict[str, np.ndarray], library: bool
-    ) -> None:
-        with self.writer.needed():
-            given = [self.writer.put(array) for array in inputs]
-            answers = {name: self.writer.put(array) for name, array in values.items()}
-        kind = type(metric).__name__
-        name = self.source.called(metric) or kind
-        self.writer.event(
-            MetricEvent(self.step, name, kind, library, made.arguments, given, answers, *self.source.here())
-        )
-
-    def _note_shadows(self) -> None:
-        """Once a step, before it changes anything: copies of the weights that the script keeps."""
-        if self._shadowed == self.step or self.inference or self.light or self.evaluating:
-            return
-        self._shadowed = self.step
-        self.busy = True
-        for shadow in shadows(self):
-            with self.writer.needed():
-                values, weights = self.writer.put(shadow.values), self.writer.put(shadow.weights)
-            place = self.source.assigned(shadow.name.partition(".")[0])
-            self.writer.event(ShadowEvent(self.step, shadow.name, shadow.class_name, values, weights, *place))
-        self.busy = False
-
-    def aside(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]) -> Any:
-        self._note_aside(layer)
-        return super().aside(layer, args, kwargs, run)
-
-    def _note_aside(self, layer: Any) -> None:
-        """A layer is called that belongs to no step."""
-        if self.finished or self.busy or self.in_backward or self.stack:
-            return
-        early = not (self._ready or self.inference or self.glimpsing) and bool(self.optimizers)
-        self.glimpsing = self.glimpsing or (early and bool(self.adapter.held(layer)))
-        if self._ready and not any(layer is root for root in self.roots):
-            return
-        key = (id(layer), self.step, self.adapter.training(layer))
-        known = self._aside.get(key)
-        if known is not None:
-            known.calls += 1
-        elif len(self._aside) < _ASIDE:
-            self._keep_forever(layer)
-            self._aside[key] = EvaluationEvent(self.step, "", key[2], 1, *self.source.here())
-
-    def _evaluations(self) -> None:
-        """Writes down calls of the model that belonged to no step."""
-        paths = {id(root): self.path(root) for root in self.roots}
-        for (layer, _, _), event in self._aside.items():
-            if layer in paths:
-                event.path = paths[layer]
-                self.writer.event(event)
-        self._aside.clear()
-
-    def _describe_companion(self, companion: Companion) -> None:
-        """Notes what a companion is, and what it starts with."""
-        made = self.adapter.made(companion.layer)
-        layers = self.adapter.named_layers(companion.layer)
-        types = {path: type(layer).__name__ for path, layer in layers if self.adapter.is_framework_layer(layer)}
-        info = CompanionInfo(companion.name, type(companion.layer).__name__, made.file, made.line, [], types)
-        with self.writer.needed():
-            for held in companion.held:
-                ref = self.store(held.tensor)
-                info.parameters.append(
-                    ParameterInfo(
-                        held.names[0], held.owner, held.role, ref.shape, ref.dtype, held.trainable, held.buffer,
-                        held.names, ref, ref,
-                    )
-                )  # fmt: skip
-        self._companions[companion.name] = info
-
-    def _on_companion(self, companion: Companion, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        busy, self.busy = self.busy, True
-        if companion.name not in self._companions:
-            self._describe_companion(companion)
-            self._meet(companion, args, kwargs)
-        self._name_parameters()
-        if companion.used != self.step:
-            companion.used, companion.calls = self.step, 0
-            if self._ready:
-                self._note_companion(companion)
-        companion.calls += 1
-        self.busy = busy
-        return args, kwargs
-
-    def _meet(self, companion: Companion, args: Any, kwargs: Any) -> None:
-        """A companion is about to be called for the first time."""
-
-    def glimpsed(self, inputs: Any, outputs: Any) -> None:
-        if self._ready or self.busy or self.finished:
-            self.glimpsing = False
-            return
-        for value, made in ((inputs, False), (outputs, True)):
-            for _, tensor in self._tensors(value):
-                small = math.prod(tensor.shape) <= _GLIMPSED
-                if small and (made or id(tensor) not in self._glimpses):
-                    self._glimpses[id(tensor)] = (tensor, made)
-        while len(self._glimpses) > _GLIMPSES:
-            del self._glimpses[next(iter(self._glimpses))]
-
-    def _write_glimpses(self) -> None:
-        """Writes down what entered the first step before its model was called to be differentiated."""
-        with self.writer.needed():
-            for tensor, made in self._glimpses.values():
-                if made or self.adapter.is_parameter(tensor):
-                    continue
-                values, dtype = self.adapter.read(tensor)
-                if values.size > 1:
-                    self.writer.event(SourceEvent(self.step, -1, self.writer.put(values, dtype), "glimpse"))
-        self._glimpses.clear()
-
-    def _note_resting(self, frame: Frame) -> None:
-        """Writes down weights that are not trained and that something has changed, where they are used next."""
-        held = self._resting.get(id(frame.layer))
-        if held is None or id(frame.layer) in self._rested:
-            return
-        self._rested.add(id(frame.layer))
-        known = {p.name: p for p in self.parameters}
-        present = {h.names[0]: self.store(h.tensor) for h in held}
-        changed = {name: ref for name, ref in present.items() if ref != self._present_refs.get(name, known[name].ref)}
-        if changed:
-            self._present_refs.update(changed)
-            self.writer.event(CompanionEvent(self.step, "", changed, *self.source.here()))
-
-    def _note_companion(self, companion: Companion) -> None:
-        """Writes down the weights with which a companion is called first in a step."""
-        with self.writer.needed():
-            values = {held.names[0]: self.store(held.tensor) for held in companion.held}
-        self.writer.event(CompanionEvent(self.step, companion.name, values, *self.source.here()))
-
-    def _on_aside(self, layer: Any, companion: Companion | None, args: Any, kwargs: Any, output: Any) -> None:
-        if not self._ready:
-            if companion is not None:
-                self._early_glances[companion.name] = (args, kwargs, output)
-            return
-        path = companion.name if companion is not None else self.path(layer)
-        number = self._glances[path]
-        self._glances[path] += 1
-        if number >= _GLANCES:
-            return
-        busy, self.busy = self.busy, True
-        with self.writer.needed():
-            given = self._tensors([*args, kwargs] if kwargs else list(args))
-            inputs = [self.item(name, tensor, f"argument of {path or 'the model'}") for name, tensor in given]
-            outputs = [self.item(name, tensor) for name, tensor in self._tensors(output)]
-        training = self.adapter.training(layer)
-        self.writer.event(AsideEvent(self.step, path, number, training, inputs, outputs, *self.source.here()))
-        self.busy = busy
 
     def _on_enter(self, frame: Frame, args: Any, kwargs: Any) -> tuple[Any, Any]:
         if self.light and not any(frame.layer is root for root in self.roots):
@@ -483,50 +154,6 @@ class Recorder(Session):
 
     def _on_made(self, event: OpEvent) -> None:
         """An op was written down."""
-
-    def _on_batch(self, loader: Any, batch: Any, position: int) -> Any:
-        arrays = list(arrays_in(batch, self.adapter))
-        if arrays and (self.optimizers or self.inference):
-            self.busy = True
-            length = self.adapter.loader_length(loader)
-            if length is not None:
-                self.facts.setdefault("batches_per_epoch", length)
-            number = self._loader(loader)
-            if not self.used_loaders:
-                self._looped()
-            self.used_loaders.add(number)
-            with self.writer.needed():
-                items = [Item(name, -1, self.writer.put(values, dtype)) for name, values, dtype in arrays]
-            name = self._loaders[number].name or type(loader).__name__
-            self.writer.event(BatchEvent(self.step, self._batches, name, items, number, position))
-            self._batches += 1
-            self.busy = False
-        return batch
-
-    def loader_made(self, loader: Any) -> None:
-        if not self.finished and len(self._made_loaders) < _LOADERS:
-            self._made_loaders.append(loader)
-
-    def _describe_unused(self) -> None:
-        """Loaders that gave no batch in the first step, as long as their names can be found: those for evaluation."""
-        for loader in self._made_loaders:
-            if self.adapter.is_loader(loader):
-                self._loader(loader)
-        self._made_loaders.clear()
-
-    def _loader(self, loader: Any) -> int:
-        """The number of a data loader, describing it on first sight."""
-        for number, known in enumerate(self.loaders):
-            if known is loader:
-                return number
-        self.loaders.append(loader)
-        event = self.adapter.describe_loader(loader)
-        event.id, event.name = len(self._loaders), self.source.called(loader)
-        event.code = next(filter(None, (self.source.call(event.file, event.line, n) for n in _batching(event))), None)
-        event.constants = numbers_of(sys.modules["__main__"])
-        self._loaders.append(event)
-        self.writer.event(event)
-        return len(self._loaders) - 1
 
     def _on_random(self, kind: str, shape: tuple[int, ...], draw: Any) -> Any:
         busy, self.busy = self.busy, True
@@ -681,8 +308,3 @@ class Recorder(Session):
                 self._companions[companion.name].order = companion.order
         companions = list(self._companions.values())
         self.writer.layers(Layers(self._layers, self.parameters, objects, companions))
-
-
-def _batching(loader: LoaderEvent) -> tuple[str, ...]:
-    """By which names a script may call what makes a loader's batches."""
-    return "batch", "padded_batch", loader.class_name
