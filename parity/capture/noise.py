@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import numpy as np
 
 from parity.align.values import rms, tame
 from parity.capture.frameworks.base import replace_tensors
+from parity.capture.memory import Memory
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
-from parity.digest import digest_of
 from parity.model import (
     BufferEvent,
     CallEvent,
@@ -35,31 +34,6 @@ PASSES = 3
 _UNIT = 2.0**-24
 
 
-class _Held:
-    """Stands in for a trace's writer: keeps a step's tensors, and hands every record on."""
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, np.ndarray] = {}
-        self.heard: Any = None
-        self.written = 0
-
-    def put(self, array: np.ndarray, dtype: str | None = None) -> TensorRef:
-        name = dtype or array.dtype.name
-        ref = TensorRef(digest_of(array, name), name, tuple(array.shape))
-        if ref.digest not in self.arrays:
-            self.arrays[ref.digest] = widen(np.array(array), name)
-        return ref
-
-    def needed(self) -> nullcontext[None]:
-        return nullcontext()
-
-    def event(self, event: Event) -> None:
-        self.heard(event)
-
-    def layers(self, layers: Any) -> None:
-        """The tree is the reference's own."""
-
-
 class NoisePass(Recorder):
     """Follows the script as the recording did, with moved weights, inputs, and in PyTorch results of layers and ops.
 
@@ -71,7 +45,7 @@ class NoisePass(Recorder):
     """
 
     def __init__(self, source: Source, base: Trace, noise: dict[Key, Noise], seed: int) -> None:
-        self._held = _Held()
+        self._held = Memory()
         super().__init__(self._held, source, base.meta.steps, base.meta.inference)  # type: ignore[arg-type]
         self._held.heard = self._heard
         self.base = base
