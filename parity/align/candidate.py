@@ -194,7 +194,7 @@ class Candidate:
         names = [name for p in reference.parameters if p.trainable for name in p.names]
         for layer in reference.layers:
             mine = [name for name in names if layer.path and name.startswith(layer.path + ".")]
-            if mine and layer.path not in self.targets and all(name in pairs for name in mine):
+            if mine and not self.same_function(layer.path) and all(name in pairs for name in mine):
                 same = inside.get(frozenset(set().union(*(pairs[name] for name in mine))))
                 if same:
                     found[layer.path] = same

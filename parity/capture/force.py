@@ -160,6 +160,9 @@ class Forcer(LayerForcing):
                     terms = self._terms.get(name)
                     record.terms = rms(terms) if terms is not None else 0.0
                     record.n = self._rows(held)
+                    record.tag = tag = self._tag_of_parameter(held.tensor)
+                    record.rough = tag in self._back_rough
+                    record.slack = 2 * self._back_inexact.get(tag, 0.0) * max(record.scale, record.terms)
                 parameter.grad = self.adapter.make(self._moved(other, 2.0**-24) / scale, parameter.grad)
             elif parameter.grad is not None and self.kind == "float64" and theirs:
                 mine = self._read(parameter.grad)

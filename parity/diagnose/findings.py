@@ -55,13 +55,16 @@ def findings_of(
             culprits.setdefault(key[-1], key)
             key = key[:-1]
         _merge(found, key, finding)
+        if found[key] is finding and item.record.kind != "loss":
+            ops, _ = flow.behind(item.record.tag)
+            behind[id(finding)] = {op.path for op in ops if mine.leaf(op.path)}
     for item in flagged:
         backward = item.record.kind in ("gradient", "parameter-gradient")
         if backward and not bent.enters(item.record) and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
-            if item.record.kind == "gradient" and found.get(key) is finding:
+            if found.get(key) is finding:
                 passed = flow.ahead(flow.put_in(item.record))
                 behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)

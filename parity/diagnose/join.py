@@ -22,8 +22,9 @@ _RATES = {"learning-rate", "lr-schedule", "no-update"}
 _RUNNING = _STATISTICS | {"use-batch-statistics", "track-running-stats"}
 """Kinds that explain a layer's running statistics."""
 
-_PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
-"""Findings of structure that a declared difference explains."""
+_OWNED = ("bias", "affine", "elementwise-affine", "num-layers", "bidirectional", "add-bias-kv", "num-parameters")
+_PARAMETERS = {"parameter-missing": _OWNED, "parameter-extra": _OWNED}
+"""Findings of structure that a declared difference explains: it decides which parameters a layer has."""
 
 
 _MODES = ("eval-mode", "train-mode")

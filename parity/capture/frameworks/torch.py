@@ -25,6 +25,7 @@ from parity.capture.frameworks.torch_func import transformed, wrap_transforms
 from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
+    TRANSPOSED,
     VIEWS,
     is_inplace,
     name_of,
@@ -236,7 +237,7 @@ class TorchAdapter:
         if not session.following or func in IGNORED or transformed():
             return func(*args, **kwargs)
         name = name_of(func)
-        if name.startswith("__get") or name.startswith("__set__"):
+        if name == "__set__" or (getattr(func, "__name__", "") == "__get__" and name not in TRANSPOSED):
             return func(*args, **kwargs)
         args, kwargs = session.arguments(func, args, kwargs)
         inplace = is_inplace(name)

@@ -120,6 +120,34 @@ def flat_values(tensor: Any) -> list[float]:
     return []
 
 
+def absolute_terms(name: str, inputs: list[Any], position: int, gradient: Any) -> np.ndarray | None:
+    """The sum of the absolute terms of the gradient that an op sends back to one of its two inputs.
+
+    Args:
+        name: The op.
+        inputs: What it took, at least one of them.
+        position: Of the input that is asked about.
+        gradient: What came back to its output.
+
+    Returns:
+        Float64 of the input's shape; None for ops of which nothing is known.
+    """
+    own, g = inputs[position], gradient.detach().abs().double()
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        other = inputs[1 - position].detach().abs().double() if len(inputs) == 2 else None
+        if name in ("add", "sub", "rsub"):
+            terms = g
+        elif name == "mul":
+            terms = g if other is None else g * other
+        elif name in ("matmul", "mm") and other is not None and own.dim() == 2 and min(other.dim(), g.dim()) >= 2:
+            terms = other.reshape(-1, other.shape[-1]).T @ g.reshape(-1, g.shape[-1]) if position else g @ other.mT
+        else:
+            return None
+        if terms.dim() < own.dim():
+            return None
+        return np.asarray(terms.sum_to_size(own.shape).cpu().numpy())
+
+
 def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.ndarray]:
     """For each parameter of a known layer, the sum of the absolute terms of its gradient.
 
