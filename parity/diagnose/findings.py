@@ -231,6 +231,8 @@ def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: Names) -> 
     same_step = [j.record for j in forward if j.record.step == record.step]
     if record.kind == "gradient":
         ahead = {op.id for op in flow.ahead(flow.put_in(item.record))}
+        if any(r.tag == flow.put_in(record) for r in same_step):  # only the candidate has ops between the two
+            return True
         return any({op.id for op in flow.behind(r.tag)[0]} & ahead for r in same_step) or any(
             r.path == record.path and r.kind in ("output", "root") and r.mismatch for r in same_step
         )

@@ -49,6 +49,7 @@ def judge(context: Context) -> Result:
             found += [result] if isinstance(result, Contrast) else []
         elif not pair.candidate.info.buffer:
             unsettled[(pair.reference.key, pair.candidate.key)].append(pair)
+    found = [one for one in found if not any(_exchanged(one, other) for other in found)]
     different, undecided = _tested(list(unsettled.values()))
     found += different
     compared += sum(map(len, unsettled.values())) - len(undecided)
@@ -59,6 +60,13 @@ def judge(context: Context) -> Result:
     findings = [_finding(context.reference, context.candidate, group) for group in causes.values()]
     status = "match" if compared else "inconclusive" if pairs else "absent"
     return Result(findings, Stage(status, compared, len(pairs), 0, _note(undecided)))
+
+
+def _exchanged(one: Contrast, other: Contrast) -> bool:
+    """Whether two constants have changed places between like parameters: then these were paired crosswise."""
+    values = [(c.pair.reference.constant, c.pair.candidate.constant) for c in (one, other)]
+    sizes = [c.pair.reference.own.size for c in (one, other)]
+    return None not in values[0] and values[0] == values[1][::-1] and sizes[0] == sizes[1]
 
 
 def _called_before(trace: Trace) -> list[str]:
