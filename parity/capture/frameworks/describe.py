@@ -19,6 +19,35 @@ def _signature(function: Any) -> inspect.Signature | None:
         return None
 
 
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@lru_cache(maxsize=4096)
+def constructor_of(cls: type, init: Any) -> Any:
+    """The constructor that tells its parameters, of a class that passes whatever it is given on to its base.
+
+    So do the recurrent layers of both frameworks, behind a `mode` of their own.
+
+    Args:
+        cls: The class.
+        init: Its constructor.
+    """
+    signature = _signature(init)
+    own = list(signature.parameters.values())[1:] if signature is not None else []
+    if not own or any(p.kind not in _ANY for p in own) or cls.__name__ == "RNN":  # RNN takes a nonlinearity of its own
+        return init
+    for base in cls.__mro__[1:]:
+        behind = _signature(vars(base)["__init__"]) if "__init__" in vars(base) else None
+        if behind is not None and list(behind.parameters)[1:2] == ["mode"]:
+            known = [p for name, p in behind.parameters.items() if name != "mode"]
+
+            def passed(*args: Any, **kwargs: Any) -> None: ...
+
+            passed.__signature__ = behind.replace(parameters=known)  # type: ignore[attr-defined]
+            return passed
+    return init
+
+
 def plain(value: Any, is_tensor: Callable[[Any], bool], depth: int = 2) -> Any:
     """A value as JSON can hold it: primitives as they are, the rest by a short description."""
     if value is None or type(value) in (bool, int, float, str):

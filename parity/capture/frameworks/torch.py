@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
-from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.describe import bound_arguments, constructor_of
 from parity.capture.frameworks.direct import follow_direct
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
 from parity.capture.frameworks.torch_devices import force_cpu
@@ -136,7 +136,7 @@ class TorchAdapter:
             made: Any = object.__new__(cls)
             follow_direct(self, cls, "forward", transformed)
             file, line = self.session.source.here()
-            constructor = cls.__init__  # type: ignore[misc]
+            constructor = constructor_of(cls, cls.__init__)  # type: ignore[misc]
             arguments, given = bound_arguments(constructor, args, kwargs, torch.is_tensor)
             object.__setattr__(made, "_parity_made", Made(file, line, arguments, given))
             return made
