@@ -321,7 +321,7 @@ class Candidate:
         made += [(c.id, c.outputs) for (s, _), calls in self.calls.items() if s == step for c in calls]
         for event, outputs in sorted(made, key=lambda pair: pair[0]):
             for item in outputs:
-                if item.ref.digest in seen or "float" not in item.ref.dtype or item.ref.size < 2:
+                if item.ref.digest in seen or "float" not in item.ref.dtype or not item.ref.size:
                     continue
                 seen.add(item.ref.digest)
                 entries[len(entries)] = (item.ref, event)

@@ -296,9 +296,9 @@ class LayerForcing(Measuring):
             )  # fmt: skip
             self.ops.append(record)
             self._step_ops.append(record)
-        single = len(made) == 1 and outputs is made[0] and made[0].is_floating_point() and made[0].numel() > 1
+        single = len(made) == 1 and outputs is made[0] and made[0].is_floating_point() and made[0].numel() > 0
         inexact = self._inexact(name.rstrip("_"), inputs, made)
-        if single and not view and not inplace:
+        if single and not view and not inplace and made[0].numel() > 1:
             outputs = self._snap(number, outputs, record, FACTOR * inexact)
             made = [outputs]
         elif single and record is not None:

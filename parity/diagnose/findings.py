@@ -13,6 +13,7 @@ from parity.diagnose.names import at as _at
 from parity.diagnose.names import numbers as _numbers
 from parity.diagnose.names import shape_of as _shape
 from parity.diagnose.optimizer import optimizer_findings
+from parity.diagnose.padding_rows import name_padding
 from parity.diagnose.structure import lone_parameters, untied
 from parity.diagnose.tying import tied_alone
 from parity.document import Cause, Finding, Place
@@ -71,6 +72,7 @@ def findings_of(
     findings = tied_alone(findings, reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     name_scaled_losses(findings, judged, candidate)
+    name_padding(findings, reference, candidate)
     findings += optimizer_findings(judged, reference, candidate)
     findings += averages(reference, candidate)
     findings += statistics(judged, findings, mine, theirs)
@@ -88,13 +90,15 @@ def _inherited(item: Judged, mine: Names, theirs: Names) -> Finding:
 
 
 def _same_place(finding: Finding, other: Finding) -> bool:
-    """Whether a backward difference belongs to a forward one that an earlier step showed in the same layer."""
-    return (
-        other.stage == "forward"
-        and finding.reference is not None
-        and other.reference is not None
-        and other.reference.path == finding.reference.path != ""
-    )
+    """Whether a backward difference belongs to a forward one that an earlier step showed in the same layer, or to one
+    of the same op, which may show later than its gradient: a loss at equal logits does not tell how it is smoothed.
+    """
+    mine, theirs = finding.reference, other.reference
+    if mine is None or theirs is None:
+        return False
+    if finding.op is not None and (finding.op, mine.file, mine.line) == (other.op, theirs.file, theirs.line):
+        return other.stage in ("forward", "loss")
+    return other.stage == "forward" and theirs.path == mine.path != ""
 
 
 def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:

@@ -134,6 +134,9 @@ def _cause(one: Contrast) -> Hashable:
     r, c = one.pair.reference, one.pair.candidate
     if one.cause in _CAUSES:
         return one.cause
+    lines = (r.file, r.line, c.file, c.line)
+    if None not in lines and c.layer is not None and c.line != c.layer.line:
+        return (one.kind, lines, one.cause)
     types = tuple(p.layer.type if p.layer is not None else "" for p in (r, c))
     return (one.kind, types, re.sub(r"\d+", "", c.info.role), one.cause)
 
