@@ -130,9 +130,8 @@ class Forcer(LayerForcing):
                 back[tag] = max(back.get(tag, 1), spread, beyond)
                 if op.name.rstrip("_") in TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
                     rough.add(tag)
-                off = max(
-                    [self._inexact_ops.get(op.id, 0.0), *(inexact.get(t, 0.0) for t in op.outputs if t not in forced)]
-                )
+                own_off = self._inexact_ops.get(op.id, 0.0) * self._amplified.get(op.id, 1.0)
+                off = max([own_off, *(inexact.get(t, 0.0) for t in op.outputs if t not in forced)])
                 if off:
                     inexact[tag] = max(off, inexact.get(tag, 0.0))
         self._back, self._back_rough, self._back_inexact = back, rough, inexact
@@ -140,6 +139,7 @@ class Forcer(LayerForcing):
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
         part = self._part()
+        self._reach_back()
         if len(part.reference) > 1 and not self._sum_up(part):
             self.busy = False
             return
@@ -435,6 +435,7 @@ class Forcer(LayerForcing):
                     record.slack = 2 * self._back_inexact.get(forced[record.tag], 0.0) * record.scale
             self._nearest_mine()
         self._inexact_ops.clear()
+        self._amplified.clear()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()

@@ -326,6 +326,8 @@ class LayerForcing(Measuring):
         outputs = self._structural(name, inputs, outputs, record)
         if record is not None and self.double and not view and not inplace:
             self._sum_raw_terms(name, inputs, outputs)
+            if name == "log_softmax" and outputs.requires_grad:
+                self._amplify(record, outputs)
         self.busy = False
         return outputs
 
@@ -348,6 +350,17 @@ class LayerForcing(Measuring):
                 self.busy = busy
 
             output.register_hook(arrived)
+
+    def _amplify(self, record: ForcedOp, output: Any) -> None:
+        """How much larger than its gradient the terms are that a log-softmax subtracts: its kernel is off by these."""
+        from parity.capture.frameworks.torch_force import cancelled
+
+        def arrived(gradient: Any) -> None:
+            busy, self.busy = self.busy, True
+            self._amplified[record.id] = cancelled(output, gradient)
+            self.busy = busy
+
+        output.register_hook(arrived)
 
     def _inexact(self, name: str, inputs: list[Any], made: list[Any]) -> float:
         """What the candidate's kernel of an op may be off by (absolute), an eighth of it; 0 where it is exact."""

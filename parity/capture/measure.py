@@ -100,6 +100,7 @@ class Measuring(Session):
         self._rough: set[int] = set()
         self._slack: dict[int, float] = {}
         self._inexact_ops: dict[int, float] = {}
+        self._amplified: dict[int, float] = {}
         self._back: dict[int, int] = {}
         self._back_inexact: dict[int, float] = {}
         self._back_rough: set[int] = set()

@@ -148,6 +148,24 @@ def absolute_terms(name: str, inputs: list[Any], position: int, gradient: Any) -
         return np.asarray(terms.sum_to_size(own.shape).cpu().numpy())
 
 
+def cancelled(output: Any, gradient: Any) -> float:
+    """The size of the terms of a log-softmax's gradient as a multiple of the gradient's own, from 1 to 1000.
+
+    Args:
+        output: Logarithms of probabilities.
+        gradient: What came back to them.
+    """
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        p, g = output.detach().double().exp(), gradient.detach().double()
+        one = torch.ones((), dtype=p.dtype, device=p.device)
+        axis = next((d for d in (-1, 1, 0) if p.dim() > max(d, 0) and torch.allclose(p.sum(d), one)), None)
+        if axis is None:
+            return 1.0
+        result = g - p * g.sum(axis, keepdim=True)
+        terms = g.abs() + p * g.abs().sum(axis, keepdim=True)
+        return float(min(1e3, max(1.0, terms.norm() / max(float(result.norm()), 1e-300))))
+
+
 def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.ndarray]:
     """For each parameter of a known layer, the sum of the absolute terms of its gradient.
 
