@@ -411,10 +411,10 @@ class ObjectInfo(msgspec.Struct):
     """What a script made or called besides layers, with its effective arguments (defaults filled in).
 
     `kind` is `optimizer`, `schedule`, `rates` (the learning rates of one parameter group after the last captured step,
-    one value a step in `values`), `seed`, `determinism`, `clip`, `scaler`, `epochs` (the loop or the call that says how
-    many there are) or `config` (parsed options or a configuration file: `type` is `argparse` or the file's name,
-    `arguments` the nest of its values); `name` is the optimizer's where it belongs to one, or what the script calls it;
-    `code` the call as the script has it.
+    one value a step in `values`), `seed`, `numpy-seed`, `determinism`, `clip`, `scaler`, `epochs` (the loop or the call
+    that says how many there are) or `config` (parsed options or a configuration file: `type` is `argparse` or the
+    file's name, `arguments` the nest of its values); `name` is the optimizer's where it belongs to one, or what the
+    script calls it; `code` the call as the script has it.
     """
 
     kind: str

@@ -161,6 +161,13 @@ TANH_OF_MORE: Edit = ("ops.tanh(x)", "ops.tanh(4 * x)")
 TORCH_TANH_OF_MORE: Edit = ("torch.tanh(x)", "torch.tanh(4 * x)")
 TORCH_FROZEN: Edit = ("model.train()\n", "model.train()\nmodel.down.weight.requires_grad_(False)\n")
 TORCH_RATE: Edit = ("lr=0.1", "lr=0.05")
+NO_RELU: Edit = ("x = self.relu(self.norm(x))", "x = self.norm(x)")
+SOFTMAX: tuple[Edit, Edit] = (
+    ("self.classifier = nn.Dense(10, 3)", "self.classifier = nn.Dense(10, 3)\n        self.softmax = nn.Softmax()"),
+    ("return self.classifier(self.fc3(x))", "return self.softmax(self.classifier(self.fc3(x)))"),
+)
+SUM_FOR_MEAN: Edit = ("x = self.fc2(self.gelu(self.fc1(x)).mean(1))", "x = self.fc2(self.gelu(self.fc1(x)).sum(1))")
+NO_SHORTCUT: Edit = ("return x + self.proj(ops.matmul(weights, v))", "return self.proj(ops.matmul(weights, v))")
 TORCH_FUNCTIONAL: Edit = ("x = self.relu(self.bn(x))", "x = torch.nn.functional.relu(self.bn(x))")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pairs
@@ -105,6 +106,33 @@ class TestForward:
         assert fault["ratio"] > 8
         assert fault["ratio"] == pytest.approx(fault["error"] / fault["floor"], rel=1e-3)
 
+    @pytest.mark.parametrize(
+        ("edits", "expected", "part", "fix"),
+        [
+            ([pairs.NO_RELU], ("structure", "layer-missing", "relu", ""), "x = self.norm(x)", "call relu behind norm"),
+            (pairs.SOFTMAX, ("structure", "layer-extra", "", "softmax"), "nn.Softmax()", "remove softmax"),
+            ([pairs.NO_SHORTCUT], ("forward", "op-missing", "attention", "attn"), "return self.proj", "apply add"),
+        ],
+        ids=["layer-missing", "layer-extra", "op-missing"],
+    )
+    def test_what_one_side_lacks(
+        self, parity: Parity, edits: list[Edit], expected: tuple[str, str, str, str], part: str, fix: str
+    ) -> None:
+        candidate = edited(MS, *edits)
+        fault = only_fault(compare(parity, candidate, "--steps", "1", "--keep", "kept"))
+        places = fault["reference"]["path"], fault["candidate"]["path"]
+        assert (fault["stage"], fault["kind"], *places) == expected
+        assert fault["candidate"]["line"] == line_of(candidate, part)
+        assert fault["fix"].startswith(fix)
+        _is_drawn(json.loads((parity.folder / "kept" / "comparison.json").read_text())["details"]["graph"], fault)
+
+    def test_one_op_for_another(self, parity: Parity) -> None:
+        candidate = edited(MS, pairs.SUM_FOR_MEAN)
+        fault = only_fault(compare(parity, candidate, "--steps", "1"))
+        assert (fault["stage"], fault["kind"]) == ("forward", "op-type")
+        assert fault["candidate"]["line"] == line_of(candidate, ".sum(1)")
+        assert fault["fix"] == f"mean instead of SumExt at cand.py:{line_of(candidate, '.sum(1)')}"
+
     def test_two_faults_are_both_introduced(self, parity: Parity) -> None:
         done = compare(parity, edited(MS, pairs.LAYERNORM_EPS, pairs.LEAKY_RELU), "--steps", "1")
         assert [fault["candidate"]["path"] for fault in faults(done)] == ["attn.ln", "relu"]
@@ -112,6 +140,26 @@ class TestForward:
         propagated = [f for f in done.document["findings"] if f["status"] == "propagated"]
         assert {"attn.q", "classifier"} <= {f["candidate"]["path"] for f in propagated}
         assert {f["severity"] for f in propagated} == {"note"}
+
+
+def _is_drawn(graphs: Any, fault: dict[str, Any]) -> None:
+    """The graph of the side that has an op more shows the fault at it, and flows from the batch to the loss."""
+    side = "candidate" if fault["kind"] == "layer-extra" else "reference"
+    nodes, edges = graphs[side]["nodes"], graphs[side]["edges"]
+    marked = [node for node in nodes if 0 in node["findings"]]
+    assert len(marked) == 1
+    assert marked[0]["name"].lower() in ("relu", "softmax", "add")
+    for graph in graphs.values():
+        names = [(n["kind"], n["name"]) for n in graph["nodes"]]
+        assert names[0] == ("input", "argument of the model")
+        assert names[-1] == ("loss", "loss")
+    reached = {0}
+    for maker, reader in sorted(edges):
+        assert maker < reader
+        reached |= {reader} if maker in reached else set()
+    assert {n["id"] for n in nodes if n["kind"] != "input"} <= reached
+    partner = {n["path"]: n["counterpart"] for n in graphs["reference"]["nodes"] if n["kind"] == "layer"}
+    assert partner["attention.query"] == "attn.q"
 
 
 class TestLoss:

@@ -23,7 +23,7 @@ COMMON = {
 }
 JUDGEMENT = ["align", "data", "compare", "diagnose", "report"]
 TOP = {
-    *("pipeline", "cli", "tables", "config", "saved", "doctor", "arguments", "console", "runs", "reuse"),
+    *("pipeline", "cli", "commands", "tables", "config", "saved", "doctor", "arguments", "console", "runs", "reuse"),
     *("pytest_plugin", "__init__", "__main__"),
 }
 

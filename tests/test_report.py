@@ -26,7 +26,7 @@ def comparison(findings: list[Finding], **changes: object) -> Comparison:
         "verdict": "diverged", "headline": "the norm diverges", "first": 0, "findings": findings,
         "stages": {
             "metrics": Stage("absent"), "forward": Stage("diverged", 412, 418, 3, "6 not aligned"),
-            "data": Stage("skipped", note="not judged by this version"),
+            "data": Stage("skipped", note="only with --train N"),
         },
         "unaligned": Unaligned(["aux.head"], []),
         "reference": Side(["ref.py", "--lr", "1"], "torch", "2.13.0", "3.11.7", 3),
@@ -41,7 +41,9 @@ class TestTerminal:
         others = [finding(f"inherits.{n}", status="propagated") for n in range(7)]
         warning = finding("loader", severity="warning", message="no seed", status=None, stage="environment")
         text = render(
-            comparison([finding("norm", cause=cause, fix="epsilon=1e-5"), *others, finding("second"), warning])
+            comparison(
+                [finding("norm", cause=cause, fix="epsilon=1e-5"), *others, finding("second", kind="shape"), warning]
+            )
         ).plain
         lines = text.split("\n")
         assert lines[0] == "the norm diverges"
@@ -53,11 +55,25 @@ class TestTerminal:
         marks = [
             "Introduced besides (1):", "  second (ms.py:57)", "Only inherited (7): inherits.0", "and 2 more",
             "Warnings:", "no seed", "Compared:", "412 of 418, 3 diverged", "6 not aligned",
-            "skipped, not judged by this version: data", "in neither script: metrics", "Not aligned:", "aux.head",
+            "skipped, only with --train N: data", "in neither script: metrics", "Not aligned:", "aux.head",
             "reference: ref.py --lr 1 (torch 2.13.0, Python 3.11.7, 3 steps)", "GRAPH_MODE was run in PyNative mode",
         ]  # fmt: skip
         places = [text.index(mark) for mark in marks]
         assert places == sorted(places)
+
+    def test_what_is_to_be_said_of_several_places_is_said_once(self) -> None:
+        def norm(path: str, line: int, value: float) -> Finding:
+            places = {"reference": Place(path, "ref.py", line, 1e-5), "candidate": Place(path, "ms.py", line, value)}
+            return finding(path, kind="norm-eps", **places)
+
+        norms = [norm(f"n.{number}", 10 + number, 1e-7) for number in range(8)]
+        others = [norm("other", 30, 1e-3), finding("same.line"), finding("same.line.too")]
+        lines = render(comparison([*norms, *others])).plain.split("\n")
+        assert sum("against" in line for line in lines) == 3
+        likewise = [line.strip() for line in lines if "likewise" in line]
+        shown = ", ".join(f"n.{number} (ms.py:{10 + number})" for number in range(1, 6))
+        assert likewise == [f"likewise at {shown} and 2 more", "likewise at same.line.too (ms.py:57)"]
+        assert "Introduced besides (3):" in lines
 
     def test_a_match_is_short(self) -> None:
         text = render(comparison([], verdict="match", headline="match", first=None, unaligned=Unaligned())).plain

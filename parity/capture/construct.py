@@ -24,7 +24,7 @@ LONGEST = 60.0
 _ENOUGH = 16384
 """Values of one parameter after which no more are needed: scales that differ by 5% show at a level of 1e-6."""
 
-_MOST = 200
+_MOST = 40
 """Constructions at most."""
 
 

@@ -308,7 +308,8 @@ class LayerForcing(Measuring):
         if inexact:
             slack = max(slack, inexact)
         if record is not None and (inexact or name in _BACKWARD):
-            self._inexact_ops[record.id] = max(inexact, _BACKWARD.get(name, 0.0))
+            steeper = inexact * self._steepened(name.rstrip("_"), made)
+            self._inexact_ops[record.id] = max(steeper, _BACKWARD.get(name, 0.0))
         for tensor in made:
             tag = self._retag(tensor, n)
             if slack:
@@ -374,6 +375,12 @@ class LayerForcing(Measuring):
             largest = float(np.abs(self._read(inputs[0])).max(initial=0.0))
             return EXP + (2.0**-24 * largest / FACTOR if largest < np.inf else 0.0)
         return EXP * rms(self._read(made[0])) if name == "exp" else 0.0
+
+    def _steepened(self, name: str, made: list[Any]) -> float:
+        """By how much more an inexact result is off in the gradient: where tanh is flat, 1 - y² is small."""
+        if name != "tanh":
+            return 1.0
+        return 1 / max(rms(1 - self._read(made[0]) ** 2), 1e-3)
 
     def _structural(self, name: str, inputs: list[Any], outputs: Any, record: ForcedOp | None) -> Any:
         """The output of a linear op whose parameters belong to no layer that is called: a boundary of its own."""

@@ -20,6 +20,7 @@ from parity.capture.mode_calls import mode_calls
 from parity.capture.noise import run_noise
 from parity.capture.record import Recorder
 from parity.capture.run import Outcome, run_script, silence, tell
+from parity.capture.seeds import numpy_seeds
 from parity.capture.source import Source, readable
 from parity.capture.survey import SECONDS, survey
 from parity.capture.sync import Synchroniser
@@ -101,7 +102,7 @@ class _Run:
     def script(self, frameworks: Any) -> Outcome:
         """Runs it to its end, or to the end of its last recorded step."""
         start = time.perf_counter()
-        with Configurations(self.recorder.source, self.recorder.configured):
+        with Configurations(self.recorder.source, self.recorder.configured), numpy_seeds(self.recorder):
             outcome = run_script(Path(self.job.script), self.job.args, frameworks.seeders())
         self.recorder.script_ended(outcome.kind == "ended")
         self.meta.timings["script"] = time.perf_counter() - start

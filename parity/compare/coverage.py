@@ -22,7 +22,7 @@ _KINDS = {
 def stages_of(
     judged: list[Judged], findings: list[Finding], forced: Forced, reference: Trace, candidate: Trace, chosen: set[str]
 ) -> dict[str, Stage]:
-    """Each stage's status and counts; stages that this version does not judge are `skipped`."""
+    """Each stage's status and counts; those of which nothing was measured are `skipped`."""
     stages: dict[str, Stage] = {}
     called = {c.path for c in reference.of(CallEvent, 0)}
     inside = {op.path for op in forced.ops}
@@ -31,7 +31,9 @@ def stages_of(
         faults = [f for f in findings if f.stage == stage and f.severity == "fault"]
         if kinds is None or stage not in chosen:
             status = "diverged" if faults else "skipped"
-            stages[stage] = Stage(status, diverged=len(faults), note=None if faults else "not judged by this version")
+            why = "only with --train N" if stage == "training" else "needs the values of tensors"
+            why = why if stage in chosen else "left out by --only or --skip"
+            stages[stage] = Stage(status, diverged=len(faults), note=None if faults else why)
             continue
         records = [j for j in judged if _belongs(j.record, stage)]
         compared, total = len({(j.record.kind, j.record.path) for j in records}), 0

@@ -1,4 +1,4 @@
-"""The stage of what surrounds the computation: seeds and precision."""
+"""The stage of what surrounds the computation: seeds, determinism and precision."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MOST = 0.5
 
 
 def judge(context: Context) -> Result:
-    """Compares whether both scripts seed their generators, and in which precision both models compute."""
-    findings = _seeds(context.reference, context.candidate) + _precision(context.reference, context.candidate)
-    return Result(findings, Stage("match", 2, 2))
+    """Compares seeds, deterministic algorithms, and in which precision both models compute."""
+    sides = context.reference, context.candidate
+    return Result(_seeds(*sides) + _determinism(*sides) + _precision(*sides), Stage("match", 3, 3))
 
 
 def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
@@ -26,28 +26,56 @@ def _seeds(reference: Trace, candidate: Trace) -> list[Finding]:
     seed = mine[0]
     value = next(iter(seed.arguments.values()), None)
     place = Place("", seed.file, seed.line, value)
-    text = (
-        f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate does not: "
-        "its initial weights and its batches differ from run to run"
-    )
-    finding = Finding(
-        "seed", "environment", "warning", None, None, None, place, Place("", None, None, None), None, None, None, text,
-        Cause("no call of mindspore.set_seed was seen", 0.9),
-    )  # fmt: skip
+    other = next((o for o in candidate.objects if o.kind == "numpy-seed"), None)
+    text = f"the reference seeds its generators ({seed.file}:{seed.line}), the candidate "
+    if other is not None:
+        text += f"only NumPy's ({other.file}:{other.line}): what its ops draw, such as dropout, differs from run to run"
+    else:
+        text += "does not: its initial weights and its batches differ from run to run"
+    where = Place("", other.file, other.line, other.arguments.get("seed")) if other is not None else Place("")
+    severity = "note" if other is not None else "warning"
+    cause = Cause("no call of mindspore.set_seed was seen", 0.9)
+    finding = Finding("seed", "environment", severity, None, None, None, place, where, None, None, None, text, cause)
     finding.fix = f"mindspore.set_seed({value})"
     return [finding]
 
 
-def _precision(reference: Trace, candidate: Trace) -> list[Finding]:
-    """One model computes in half precision as a whole, and the other does not."""
-    mine, theirs = _half(reference), _half(candidate)
-    if bool(mine) == bool(theirs):
+def _determinism(reference: Trace, candidate: Trace) -> list[Finding]:
+    """One side asks for deterministic algorithms, which cost speed and change low digits."""
+    calls = [next((o for o in t.objects if o.kind == "determinism"), None) for t in (reference, candidate)]
+    asked = [call is not None and next(iter(call.arguments.values()), True) is not False for call in calls]
+    if asked[0] == asked[1]:
         return []
-    side, dtype = ("candidate", theirs) if theirs else ("reference", mine)
+    r, c = (
+        Place("", call.file if call else None, call.line if call else None, value)
+        for call, value in zip(calls, asked, strict=True)
+    )
+    side, other, place = ("reference", "candidate", r) if asked[0] else ("candidate", "reference", c)
+    text = f"the {side} asks for deterministic algorithms ({place.file}:{place.line}), the {other} does not"
+    finding = Finding("determinism", "environment", "note", None, None, None, r, c, None, None, None, text)
+    finding.fix = "mindspore.set_deterministic(True)" if asked[0] else None
+    return [finding]
+
+
+def precisions(reference: Trace, candidate: Trace) -> tuple[str, str]:
+    """The element types in which most layers with weights compute, of the reference and of the candidate."""
+    return _half(reference) or "float32", _half(candidate) or "float32"
+
+
+def _precision(reference: Trace, candidate: Trace) -> list[Finding]:
+    """Both models as a whole compute in different precisions."""
+    mine, theirs = precisions(reference, candidate)
+    if mine == theirs:
+        return []
     places = [_scaler(trace) for trace in (reference, candidate)]
-    places[0].value, places[1].value = mine or "float32", theirs or "float32"
-    text = f"the {side}'s model computes in {dtype}, the other in float32"
-    cause = Cause(f"mixed precision (autocast, amp) in the {side} only", 0.9)
+    places[0].value, places[1].value = mine, theirs
+    if "float32" in (mine, theirs):
+        side, dtype = ("candidate", theirs) if mine == "float32" else ("reference", mine)
+        text = f"the {side}'s model computes in {dtype}, the other in float32"
+        cause = Cause(f"mixed precision (autocast, amp) in the {side} only", 0.9)
+    else:
+        text = f"the candidate's model computes in {theirs}, the reference's in {mine}"
+        cause = Cause("mixed precision of another half type", 0.9)
     finding = Finding(
         "precision", "environment", "warning", "introduced", 0, None, places[0], places[1], None, None, None, text,
         cause,

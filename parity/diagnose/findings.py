@@ -7,6 +7,7 @@ from parity.diagnose.averages import averages
 from parity.diagnose.bent import Bent
 from parity.diagnose.gradients import name_scaled_losses
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
+from parity.diagnose.lone_ops import name_lone_op
 from parity.diagnose.metrics import explain_evaluation, statistics
 from parity.diagnose.names import Names
 from parity.diagnose.names import at as _at
@@ -159,7 +160,8 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
         )
         return ("layer", record.path, record.candidate), finding
     limit = limit_of(item)
-    op = flow.first_reference(record, limit)
+    ops = flow.reference_piece(record, limit)
+    op = ops[0] if ops else None
     others = flow.candidate_piece(record, limit)
     other = others[0] if others else None
     r = Place(op.path, op.file, op.line) if op else _around(record.path, record.kind, mine)
@@ -171,9 +173,13 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
     elif op is not None and not mine.leaf(op.path) and theirs.leaf(other.path):
         c.path = other.path.rpartition(".")[0]
     name = op.name if op else other.name if other else None
-    message = f"{_at(c)} diverges from {_at(r)}, {stage}, {_when(record.step)}: {_numbers(item)}"
-    finding = _finding(item, stage, name, r, c, message)
+    how = f"{stage}, {_when(record.step)}: {_numbers(item)}"
+    finding = _finding(item, stage, name, r, c, f"{_at(c)} diverges from {_at(r)}, {how}")
     finding.cause = Cause(_about_piece(op, others), 0.4, _evidence(record.kind, record.path, record.candidate, item))
+    if record.mismatch in ("", "shape") and (
+        does := name_lone_op(finding, record, ops, flow.candidate_piece(record, limit, moved=False), flow, mine)
+    ):
+        finding.message = f"{_at(finding.candidate or c)} {does} {_at(r)}, {how}"
     key: object = ("op", op.path, op.name, op.line, op.id) if op else ("candidate", c.path, c.line, name)
     return key, finding
 
@@ -234,10 +240,10 @@ def _explained(item: Judged, forward: list[Judged], flow: Flow, mine: Names) -> 
     record = item.record
     same_step = [j.record for j in forward if j.record.step == record.step]
     if record.kind == "gradient":
-        ahead = {op.id for op in flow.ahead(flow.put_in(item.record))}
-        if any(r.tag == flow.put_in(record) for r in same_step):  # only the candidate has ops between the two
-            return True
-        return any({op.id for op in flow.behind(r.tag)[0]} & ahead for r in same_step) or any(
+        value = flow.put_in(record)
+        ahead = {op.id for op in flow.ahead(value)}
+        pieces = [flow.behind(r.tag) for r in same_step]
+        return any(value in sources or {op.id for op in ops} & ahead for ops, sources in pieces) or any(
             r.path == record.path and r.kind in ("output", "root") and r.mismatch for r in same_step
         )
     owner = mine.owners.get(record.path, record.path.rpartition(".")[0])

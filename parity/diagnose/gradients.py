@@ -81,6 +81,23 @@ def treated(trace: Trace, event: OptimizerEvent) -> Treated:
     )
 
 
+def _carried(trace: Trace, before: OptimizerEvent, event: OptimizerEvent) -> bool:
+    """Whether an optimizer call was given what its step's backward passes made plus what the call before was given."""
+    made: dict[str, np.ndarray] = {}
+    for one in trace.of(ParameterGradEvent, event.step):
+        if one.name in event.given:
+            values = np.asarray(trace.array(one.ref), np.float64)
+            made[one.name] = made[one.name] + values if one.name in made else values
+    known = [name for name in made if name in before.given]
+    moved = False
+    for name in known:
+        given, old = (np.asarray(trace.array(e.given[name]), np.float64) / own_scale(e) for e in (event, before))
+        if float(np.abs(given - made[name] - old).max()) > _SAME * float(np.abs(given).max(initial=0.0)) + 1e-30:
+            return False
+        moved |= float(np.abs(old).max(initial=0.0)) > 10 * _SAME * float(np.abs(given).max(initial=0.0))
+    return moved
+
+
 def _straight(after: np.ndarray, before: np.ndarray) -> bool:
     """Whether one gradient is a multiple of another."""
     square = float(before @ before)
@@ -107,6 +124,14 @@ def processing_cause(items: list[Judged], calls: Calls, reference: Trace, candid
     mine = [treated(reference, event) for event in calls.reference]
     theirs = [treated(candidate, event) for event in calls.candidate]
     r, c = mine[at], theirs[at]
+    kept = [
+        at > 0 and _carried(trace, calls_[at - 1], calls_[at])
+        for trace, calls_ in ((reference, calls.reference), (candidate, calls.candidate))
+    ]
+    if kept[0] != kept[1]:
+        side = "the candidate's" if kept[1] else "the reference's"
+        text = f"{side} gradients hold those of the step before: they are not set back to zero after an update there"
+        return "accumulation", Cause(text, 0.95)
     if c.lone and not r.lone:
         text = f"the optimizer is given the gradients of the last of {c.passes} backward passes, not their sum"
         return "accumulation", Cause(text, 0.9)

@@ -61,6 +61,13 @@ class Flow:
                 for item in event.outputs:
                     self._made[(event.step, item.vid)] = event
         self.losses = {(e.step, e.backward): e for e in candidate.events if isinstance(e, LossEvent)}
+        self._library = {layer.path for layer in candidate.layers if layer.framework and not layer.children}
+        self._given = {
+            (r.step, vid): r.tag
+            for r in forced.measured
+            if r.forced >= 0 and r.kind == "output"
+            for vid in self._start(r)
+        }
 
     def put_in(self, record: Measured) -> int:
         """What the reference went on with at a boundary: the candidate's value, else the reference's own."""
@@ -171,15 +178,15 @@ class Flow:
                 known.update(item.vid for item in op.outputs)
         return found[skip] if len(found) > skip else None
 
-    def first_reference(self, record: Measured, limit: float) -> ForcedOp | None:
-        """The first op of the reference, in the piece before a boundary, whose value the candidate does not have."""
+    def reference_piece(self, record: Measured, limit: float) -> list[ForcedOp]:
+        """The reference's ops in the piece before a boundary whose values the candidate does not have, in order."""
         ops, _ = self.behind(record.tag, limit)
         real = [op for op in ops if op.floating and not op.view and not self._constant(op)]
         if not real:
             ops = [op for op in self.behind(record.tag, limit, strict=True)[0] if not self._constant(op)] or ops
-        return next(iter(real or [op for op in ops if op.floating] or ops), None) or self._too_early(record)
+        return real or [op for op in ops if op.floating] or ops or self._too_early(record)
 
-    def _too_early(self, record: Measured) -> ForcedOp | None:
+    def _too_early(self, record: Measured) -> list[ForcedOp]:
         """An op of the piece whose value the candidate had only before it had what enters the op.
 
         What is added to zeros is such a value: it is found in the candidate, but not as a sum.
@@ -188,9 +195,9 @@ class Flow:
         for op in self.behind(record.tag)[0]:
             entered = [known.get(tag, -1) for tag in op.inputs]
             if op.floating and not op.view and -1 < op.match < max(entered, default=-1):
-                return op
+                return [op]
             known.update(dict.fromkeys(op.outputs, max([op.match, *entered])))
-        return None
+        return []
 
     def _constant(self, op: ForcedOp) -> bool:
         """Whether nothing but shapes and constants enters an op."""
@@ -203,22 +210,31 @@ class Flow:
             )
         return known
 
-    def candidate_piece(self, record: Measured, limit: float) -> list[CandidateOp]:
-        """The candidate's ops before the same boundary that have no counterpart by value, in order."""
-        return self._unmatched(record, limit, set()) or self._unmatched(
-            record, limit, set(self.forced.candidate_moved.get(str(record.step), ()))
-        )
+    def candidate_piece(self, record: Measured, limit: float, moved: bool = True) -> list[CandidateOp]:
+        """The candidate's ops before the same boundary that have no counterpart by value, in order.
+
+        Args:
+            record: What was measured at the boundary.
+            limit: The relative distance up to which two tensors count as one.
+            moved: Where there are none, take those that have their counterpart's elements in another order.
+        """
+        found = self._unmatched(record, limit, set())
+        if found or not moved:
+            return found
+        return self._unmatched(record, limit, set(self.forced.candidate_moved.get(str(record.step), ())))
 
     def _unmatched(self, record: Measured, limit: float, moved: set[str]) -> list[CandidateOp]:
         best = self.forced.candidate_best.get(str(record.step), {})
         found: dict[int, OpEvent] = {}
         todo = self._start(record)
+        own = {self.put_in(record), record.tag}
         while todo:
             vid = todo.pop()
             op = self._made.get((record.step, vid))
             if (
                 op is None
                 or op.id in found
+                or self._given.get((record.step, vid), record.tag) not in own
                 or any(best.get(item.ref.digest, 1e9) <= limit and item.ref.digest not in moved for item in op.outputs)
             ):
                 continue
@@ -276,10 +292,14 @@ class Flow:
         if record.unit > 2.0**-24:
             return None
         call = self.calls.get(record.event)
-        if call is None:
+        if call is not None:
+            made = [item.ref.dtype for op in self.ops.values() if call.id < op.id < call.end for item in op.outputs]
+            made += [item.ref.dtype for item in (call.inputs if record.kind == "input" else call.outputs)]
+        elif record.kind == "loss":
+            piece = self.candidate_piece(record, 0.0)
+            made = [item.ref.dtype for op in piece for item in self.ops[op.order].outputs]
+        else:
             return None
-        made = [item.ref.dtype for op in self.ops.values() if call.id < op.id < call.end for item in op.outputs]
-        made += [item.ref.dtype for item in (call.inputs if record.kind == "input" else call.outputs)]
         return next((dtype for dtype in made if dtype in ("float16", "bfloat16")), None)
 
     def counterpart(self, path: str) -> str:
@@ -296,8 +316,13 @@ class Flow:
         return parent.path if parent is not None else ""
 
     def nearest_line(self, record: Measured, path: str) -> tuple[str | None, int | None]:
-        """File and line of the last op of a layer's own code before a boundary."""
-        known = [o for o in self.ops.values() if o.step == record.step and o.path == path and o.line is not None]
+        """File and line of the last op that a layer's own code makes before a boundary, by itself or by a layer of
+        the library."""
+        known = [
+            o for o in self.ops.values()
+            if o.step == record.step and o.line is not None
+            and (o.path == path or (o.path in self._library and o.path.rpartition(".")[0] == path))
+        ]  # fmt: skip
         limit = record.event if record.event >= 0 else 1 << 60
         before = [o for o in known if o.id <= limit] or known
         chosen = max(before, key=lambda o: o.id, default=None)

@@ -16,7 +16,9 @@ from parity.diagnose import accumulated, data, environment, hyperparameters, ini
 from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
+from parity.diagnose.lone_layers import lone_layers
 from parity.diagnose.metric_values import metric_values
+from parity.diagnose.network import networks
 from parity.diagnose.stage import Context, Result, chosen
 from parity.diagnose.training import judge as judge_training
 from parity.diagnose.wiring import explain_order
@@ -70,7 +72,8 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     findings, reordered = explain_order(
         findings, reference, candidate, "structure" if "structure" in wanted else "forward"
     )
-    folded += spoiled + reordered
+    findings, moved = lone_layers(findings, reference, candidate, "structure" if "structure" in wanted else "forward")
+    folded += spoiled + reordered + moved
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]
     trained, curve = judge_training(context, faults) if "training" in wanted and not brief else ([], None)
@@ -108,6 +111,7 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     comparison = _verdict(findings, stages, missing, measured, reference, candidate)
     listed = [row for result in results.values() for row in result.listed]
     comparison.details["declared"] = msgspec.to_builtins(listed, str_keys=True)
+    comparison.details["graph"] = networks(reference, candidate, comparison.findings)
     if seen is not None:
         comparison.headline += f"; {seen.how}"
     return comparison

@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from parity.diagnose.dropouts import lone_dropouts
+from parity.diagnose.dtypes import dtypes
 from parity.diagnose.evaluations import evaluated
 from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
@@ -19,7 +20,7 @@ from parity.trace import Trace
 
 
 def judge(context: Context) -> Result:
-    """Compares what is trained, and in which mode."""
+    """Compares what is trained, in which mode and in which precision."""
     reference, candidate = context.reference, context.candidate
     resting = trained(reference, candidate)
     findings = [finding for finding, _ in resting]
@@ -32,6 +33,7 @@ def judge(context: Context) -> Result:
     for finding, claim in [*moody, *lone_dropouts(reference, candidate)]:
         claims[len(findings)] = claim
         findings.append(finding)
+    findings += dtypes(reference, candidate)
     pairs = (candidate.meta.mapping or {}).get("pairs", [])
     total = sum(p.trainable for p in reference.parameters)
     compared = len({name for pair in pairs for name in [pair["reference"], *pair["parts"]] if name})

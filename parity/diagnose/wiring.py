@@ -7,10 +7,16 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.lone_ops import EXTRA, MISSING, OTHER
 from parity.diagnose.pairing import LayerPair, family_of, layer_pairs
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, OpEvent, SourceEvent
 from parity.trace import Trace
+
+_UNKNOWN = {
+    "forward": ("unexplained", MISSING, EXTRA, OTHER), "backward": ("unexplained",), "metrics": ("evaluation-mode",),
+}  # fmt: skip
+"""Kinds of findings, by stage, that two layers may explain which have changed places."""
 
 
 class Swapped(NamedTuple):
@@ -39,16 +45,13 @@ def explain_order(
     Returns:
         What is left of the findings, and those that went as evidence.
     """
-    unknown = [
-        f for f in findings
-        if f.stage in ("forward", "backward") and f.kind == "unexplained" and f.status == "introduced"
-    ]  # fmt: skip
+    unknown = [f for f in findings if f.kind in _UNKNOWN.get(f.stage, ()) and f.status == "introduced"]
     swaps = swapped(reference, candidate) if any(f.stage == "forward" for f in unknown) else []
     made: dict[tuple[object, ...], Finding] = {}
     folded: list[Finding] = []
     for finding in unknown:
         swap = next((s for s in swaps if _around(finding, s)), None)
-        if swap is None or (finding.stage == "backward" and swap.lines not in made):
+        if swap is None or (finding.stage != "forward" and swap.lines not in made):
             continue
         folded.append(finding)
         if swap.lines not in made:

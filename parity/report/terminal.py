@@ -20,14 +20,14 @@ def render(comparison: Comparison) -> Text:
     lines = [Text(safe(comparison.headline), style=f"bold {COLORS.get(comparison.verdict, '')}".strip())]
     faults = [f for f in comparison.findings if f.severity == "fault" and f.status != "propagated"]
     first = comparison.findings[comparison.first] if comparison.first is not None else None
+    groups = _alike(faults if first is None else [first, *(f for f in faults if f is not first)])
     if first is not None:
-        lines += [Text(), *_block(first)]
-    others = [finding for finding in faults if finding is not first]
-    if others:
+        lines += [Text(), *_block(first), *_likewise(groups.pop(0)[1:])]
+    if groups:
         besides = "Introduced besides" if first is not None else "Introduced"
-        lines += [Text(), Text(f"{besides} ({len(others)}):", style="bold")]
-        for finding in others:
-            lines += _block(finding)
+        lines += [Text(), Text(f"{besides} ({sum(map(len, groups))}):", style="bold")]
+        for one, *same in groups:
+            lines += [*_block(one), *_likewise(same)]
     lines += _propagated(comparison.findings)
     for severity, title in (("warning", "Warnings"), ("note", "Notes")):
         found = [f for f in comparison.findings if f.severity == severity and f.status != "propagated"]
@@ -103,6 +103,28 @@ def _block(finding: Finding) -> Iterable[Text]:
         yield Text(f"      fix: {safe(finding.fix)}", style="green")
 
 
+def _alike(findings: list[Finding]) -> list[list[Finding]]:
+    """Findings that say the same of several places, together: the same declared values or the same lines."""
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in findings:
+        places = [p for p in (finding.reference, finding.candidate) if p is not None]
+        values = [repr(place.value) for place in places if place.value is not None]
+        lines = [(place.file, place.line) for place in places]
+        same = tuple(values) if len(values) == 2 else tuple(lines)
+        known = len(values) == 2 or (len(lines) == 2 and all(line is not None for _, line in lines))
+        key = (finding.stage, finding.kind, finding.op, *same) if known else (id(finding),)
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
+
+
+def _likewise(findings: list[Finding]) -> list[Text]:
+    """The other places of which the same is to be said."""
+    if not findings:
+        return []
+    places = [_place(finding.candidate or finding.reference) for finding in findings]
+    return [Text(f"      likewise at {some(places, SHOWN)}")]
+
+
 def _propagated(findings: list[Finding]) -> list[Text]:
     found = [f for f in findings if f.status == "propagated"]
     if not found:
@@ -122,9 +144,11 @@ def _names(names: Iterable[str]) -> str:
 
 def _sentence(finding: Finding) -> Text:
     place = finding.candidate or finding.reference
-    where = f"{_place(place)}: " if place is not None and (place.path or place.file) else ""
-    fix = f"; {safe(finding.fix)}" if finding.fix else ""
-    return Text(f"  {finding.stage}: {where}{safe(finding.message)}{fix}")
+    where, message = f"{_place(place)}: " if place is not None and (place.path or place.file) else "", finding.message
+    if safe(message).startswith(_place(place)):
+        where = ""
+    fix = f"; fix: {safe(finding.fix)}" if finding.fix else ""
+    return Text(f"  {finding.stage}: {where}{safe(message)}{fix}")
 
 
 def _stages(comparison: Comparison) -> Iterable[Text]:

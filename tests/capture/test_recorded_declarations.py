@@ -39,6 +39,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 ms.set_seed(11)
+np.random.seed(12)
 model = nn.SequentialCell(nn.Dense(4, 3), nn.LayerNorm((3,)))
 
 
@@ -152,6 +153,8 @@ class TestMindSpore:
     def test_calls(self, mindspore_run: Captured) -> None:
         (seed,) = objects(mindspore_run, "seed")
         assert (seed.type, seed.arguments) == ("set_seed", {"seed": 11})
+        (seed,) = objects(mindspore_run, "numpy-seed")
+        assert (seed.arguments, seed.line) == ({"seed": 12}, mindspore_run.line("np.random.seed"))
         (clip,) = objects(mindspore_run, "clip")
         assert (clip.type, clip.arguments["clip_norm"]) == ("clip_by_global_norm", 1.5)
 

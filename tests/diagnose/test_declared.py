@@ -49,6 +49,8 @@ class Model:
     resting: int = STEPS
     objects: list[ObjectInfo] = field(default_factory=list)
     dtype: str = "float32"
+    dtypes: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     masks: int = 1
 
     def write(self, folder: Path, mapping: dict[str, Any] | None = None) -> Trace:
@@ -56,12 +58,13 @@ class Model:
         path = folder / f"{self.framework}.trace"
         writer = TraceWriter(path)
         ones = {n: writer.put(np.ones(s, np.float32)) for n, s in self.parameters.items()}
-        out = writer.put(np.ones((2, 3), self.dtype))
+        kinds = {name: self.dtypes.get(name, self.dtype) for name, *_ in self.layers}
+        outs = {n: writer.put(np.ones((2, 3), "uint16" if k == "bfloat16" else k), k) for n, k in kinds.items()}
         numbers = {name: n for n, (name, *_) in enumerate(self.layers)}
         for step in range(STEPS):
             for place, (name, *_) in enumerate(self.layers):
                 training = self.training.get(name, True) and step < self.resting
-                item = [("", 100 + place, out)]
+                item = [("", 100 + place, outs[name])]
                 call = CallEvent(2 * place, step, "train", name, numbers[name], 0, 2 * place + 1, None, training)
                 call.inputs = call.outputs = [_item(*i) for i in item]
                 writer.event(call)
@@ -69,8 +72,8 @@ class Model:
             for number in range(self.masks):
                 writer.event(RandomEvent(step, number, "mask", "", writer.put(np.ones((2, 8), np.uint8))))
         infos = [
-            ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, "float32", n not in self.frozen, False, [n],
-                          ones[n])
+            ParameterInfo(n, n.rpartition(".")[0], n.rpartition(".")[2], s, self.held.get(n, "float32"),
+                          n not in self.frozen, False, [n], ones[n])
             for n, s in self.parameters.items()
         ]  # fmt: skip
         tree = [
@@ -364,12 +367,64 @@ class TestEnvironment:
         pair.candidate.objects = [ObjectInfo("seed", "set_seed", "", "ms.py", 3, {"seed": 7})]
         assert pair.findings(environment) == []
 
+    def test_a_seed_of_numpy_only(self, pair: Pair) -> None:
+        """MindSpore draws initial weights from NumPy's generator."""
+        pair.reference.objects = [ObjectInfo("seed", "manual_seed", "", "ref.py", 3, {"seed": 42})]
+        pair.candidate.objects = [ObjectInfo("numpy-seed", "numpy.random.seed", "", "ms.py", 4, {"seed": 42})]
+        found = pair.only(environment)
+        assert (found.kind, found.severity) == ("seed", "note")
+        assert "only NumPy's (ms.py:4)" in found.message
+
     def test_half_precision_on_one_side(self, pair: Pair) -> None:
         pair.candidate.dtype = "float16"
         found = pair.only(environment)
         assert (found.kind, found.severity) == ("precision", "warning")
         assert found.candidate is not None
         assert found.candidate.value == "float16"
+        assert pair.findings(structure) == []
+
+    def test_deterministic_algorithms_on_one_side(self, pair: Pair) -> None:
+        pair.reference.objects = [
+            ObjectInfo("determinism", "use_deterministic_algorithms", "", "ref.py", 3, {"mode": True})
+        ]
+        found = pair.only(environment)
+        assert (found.kind, found.severity, found.fix) == ("determinism", "note", "mindspore.set_deterministic(True)")
+        assert "ref.py:3" in found.message
+        pair.candidate.objects = [
+            ObjectInfo("determinism", "set_deterministic", "", "ms.py", 3, {"deterministic": True})
+        ]
+        assert pair.findings(environment) == []
+        pair.candidate.objects[0].arguments = {"deterministic": False}
+        assert [f.kind for f in pair.findings(environment)] == ["determinism"]
+
+
+class TestPrecisionOfLayers:
+    def test_one_layer_in_half(self, pair: Pair) -> None:
+        pair.candidate.dtypes = {"ln": "float16"}
+        assert pair.findings(environment) == []
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.status) == ("precision", "warning", "introduced")
+        assert found.fix == "ln.to_float(mindspore.float32)"
+        assert found.reference is not None and found.candidate is not None
+        assert (found.reference.value, found.candidate.value) == ("float32", "float16")
+
+    def test_a_parameter_that_is_held_in_half(self, pair: Pair) -> None:
+        pair.candidate.held = {"fc.bias": "float16"}
+        found = pair.only(structure)
+        assert (found.kind, found.severity, found.fix) == ("precision", "warning", "make fc.bias in mindspore.float32")
+
+    def test_layers_of_one_kind_are_one_finding(self, pair: Pair) -> None:
+        pair.candidate.dtypes = {"ln": "float16", "dropout": "float16"}
+        assert pair.only(structure).message.endswith("likewise dropout")
+
+    def test_a_layer_that_autocast_leaves_alone(self, pair: Pair) -> None:
+        """The models differ as a whole, which the environment tells; the norm has another difference."""
+        pair.reference.dtype, pair.candidate.dtype = "bfloat16", "float16"
+        pair.reference.dtypes = {"norm": "float32"}
+        assert pair.only(environment).message.endswith("computes in float16, the reference's in bfloat16")
+        found = pair.only(structure)
+        assert found.candidate is not None
+        assert (found.candidate.path, found.status) == ("ln", None)
 
 
 class TestConventions:

@@ -79,14 +79,16 @@ def test_clipping(tmp_path: Path, treatment: Treatment, clip: Clip | None) -> No
     assert clipping(steps(written(tmp_path, "run", treatment))) == clip
 
 
-def cause(folder: Path, mine: Treatment, theirs: Treatment, factor: float, passes: int = 1, scale: float = 1.0) -> str:
+def cause(
+    folder: Path, mine: Treatment, theirs: Treatment, factor: float, passes: int = 1, scale: float = 1.0, step: int = 0
+) -> str:
     """The slug and the words for a gradient that is `factor` times the reference's."""
     from parity.model import OptimizerEvent
 
     reference = written(folder, "reference", mine, passes)
     candidate = written(folder, "candidate", theirs, passes, scale)
     calls = Calls(reference.of(OptimizerEvent), candidate.of(OptimizerEvent), {n: n for n in SHAPES})
-    records = [Measured(0, "optimizer", "given", n, 0, "", "optimizer", -1, factor=factor) for n in SHAPES]
+    records = [Measured(step, "optimizer", "given", n, 0, "", "optimizer", -1, factor=factor) for n in SHAPES]
     kind, found = processing_cause([Judged(r, 1e-7, 100.0, True) for r in records], calls, reference, candidate)
     return f"{kind}: {found.text}"
 
@@ -123,6 +125,20 @@ def test_sum_of_passes(tmp_path: Path) -> None:
 def test_only_the_last_pass(tmp_path: Path) -> None:
     text = cause(tmp_path, summed, lambda passes: passes[-1], 0.4, passes=3)
     assert text.startswith("accumulation: the optimizer is given the gradients of the last of 3 backward passes")
+
+
+@pytest.mark.parametrize(("forgetful", "side"), [(0, "the reference's"), (1, "the candidate's")])
+def test_gradients_that_are_never_cleared(tmp_path: Path, forgetful: int, side: str) -> None:
+    kept = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+
+    def added(passes: list[Gradients]) -> Gradients:
+        for name, gradient in summed(passes).items():
+            kept[name] = kept[name] + gradient
+        return kept.copy()
+
+    treatments = (added, summed) if forgetful == 0 else (summed, added)
+    text = cause(tmp_path, *treatments, 1.5, passes=2, step=1)
+    assert text.startswith(f"accumulation: {side} gradients hold those of the step before")
 
 
 def test_some_factor(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ class Fills:
         if fill is None:
             if id(parameter) in self._loaded:
                 return Origin(loaded=True)
-            known, file, line = self._set.get(id(parameter), (None, None, None))
-            return Origin(file=file, line=line) if known is not None else None
+            given = self._set.get(id(parameter))
+            return Origin(file=given[1], line=given[2]) if given is not None else None
         law = fill.law + (f" * {scale:.6g}" if scale != 1 else "") + (f" + {shift:.6g}" if shift else "")
         make = fill.make
         if make is None:
