@@ -85,3 +85,10 @@ def test_equal_warnings_are_one() -> None:
     left, _ = joined([result(*many, other)], [measured("conv2")])
     assert [f.candidate.path for f in left if f.candidate] == ["conv0", "conv2", "conv9"]
     assert left[0].message.endswith("; so in 2 more layers")
+
+
+def test_initial_values_of_a_layer_of_another_size() -> None:
+    start = declared("initializer", "lstm.weight_ih_l1", "initialization")
+    shape = declared("bidirectional", "lstm")
+    assert [f.kind for f in joined([result(shape), result(start)], [])[0]] == ["bidirectional"]
+    assert len(joined([result(declared("dropout-rate", "lstm")), result(start)], [])[0]) == 2
