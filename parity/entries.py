@@ -37,6 +37,7 @@ class Raw(msgspec.Struct, forbid_unknown_fields=True):
     candidate: str | None = None
     also: list[str] = []
     parameters: list[str] = []
+    call: list[str] = []
     weights: list[str] = []
     initializers: list[str] = []
     semantics: list[str] = []
@@ -118,6 +119,7 @@ class Entry(msgspec.Struct):
     reference: str
     candidate: str | None
     parameters: list[Parameter] = []
+    call: list[Parameter] = []
     weights: list[Weight] = []
     initializers: list[Initializer] = []
     semantics: list[str] = []
@@ -167,6 +169,7 @@ def expanded(raw: Raw, family: str) -> list[Entry]:
         entry = Entry(
             raw.kind, raw.reference, raw.candidate,
             [_parameter(line) for line in raw.parameters],
+            [_parameter(line) for line in raw.call],
             [_weight(line) for line in raw.weights],
             [_initializer(line) for line in raw.initializers],
             raw.semantics, raw.fix, raw.live_with, raw.reason, raw.cpu, raw.proof, family,

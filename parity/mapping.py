@@ -21,7 +21,7 @@ from parity.errors import MappingError
 
 __all__ = [
     "ABSENT", "VERIFIED", "Compared", "Entry", "Initializer", "Parameter", "Proof", "Weight", "compare",
-    "counterparts", "find", "folder", "load", "lookup", "suggest", "written",
+    "counterparts", "find", "folder", "load", "lookup", "mentioning", "names", "suggest", "written",
 ]  # fmt: skip
 
 
@@ -122,7 +122,10 @@ def load() -> list[Entry]:
     return entries
 
 
-_SHORT = {"ms": "mindspore", "f": "torch.nn.functional", "msnn": "mindspore.nn"}
+_SHORT = {
+    "ms": "mindspore", "f": "torch.nn.functional", "msnn": "mindspore.nn", "mnp": "mindspore.numpy",
+    "ds": "mindspore.dataset", "p": "mindspore.ops",
+}  # fmt: skip
 
 
 def _spelt_out(name: str) -> str:
@@ -134,8 +137,8 @@ def find(name: str) -> list[Entry]:
     """Entries about a name: a full one of either side, its end (`nn.Conv2d`, `Conv2d`), in any case.
 
     The path of the module where a class is defined is good too (`torch.nn.modules.conv.Conv2d`). Entries where the
-    case fits come first, `mindspore.mint` (which CPUs hardly run) after others, and those that say why there is no
-    counterpart last.
+    case fits come first, `mindspore.mint` (which CPUs hardly run) and then primitives (`mindspore.ops.ReduceMean`)
+    after others, and those that say why there is no counterpart last.
     """
     return list(_found(name.strip()))
 
@@ -146,9 +149,10 @@ def _found(name: str) -> tuple[Entry, ...]:
     found = [entry for entry in _holding(matches) if any(matches(n.lower()) for n in entry.names if n)]
     exact = name.rpartition(".")[2]
 
-    def order(entry: Entry) -> tuple[bool, bool, bool]:
+    def order(entry: Entry) -> tuple[bool, bool, bool, bool]:
         bare = {known.rpartition(".")[2] for known in entry.names}
-        return entry.kind == "without", exact not in bare, entry.names[1].startswith("mindspore.mint.")
+        primitive = entry.names[1].startswith("mindspore.ops.") and entry.names[1][14:15].isupper()
+        return entry.kind == "without", exact not in bare, primitive, entry.names[1].startswith("mindspore.mint.")
 
     return tuple(sorted(found, key=order))
 
@@ -172,6 +176,17 @@ def _matcher(wanted: str) -> Callable[[str], bool]:
 def _holding(matches: Callable[[str], bool]) -> Iterator[Entry]:
     for number in sorted({number for known, where in _index().items() if matches(known) for number in where}):
         yield from _entries(number)
+
+
+def names() -> list[str]:
+    """All full names of both sides, as they are written."""
+    return sorted({known for chunk in _chunks() for pair in chunk.pairs for known in pair if known})
+
+
+def mentioning(word: str) -> list[Entry]:
+    """Entries in whose text a word stands: an argument, a weight, a value."""
+    whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+    return [e for i, chunk in enumerate(_chunks()) if whole.search(chunk.text) for e in _entries(i) if not e.alias_of]
 
 
 def suggest(name: str, count: int = 5) -> list[str]:

@@ -10,6 +10,7 @@ from parity.errors import Exit, UnknownName
 from parity.proofs.check import Outcome, Worker, check, tasks
 from parity.report.explain import explanation, rendered
 from parity.report.json import dumps
+from parity.search import search
 
 
 def explain(name: str, form: str, write: Callable[[str], None]) -> int:
@@ -18,7 +19,7 @@ def explain(name: str, form: str, write: Callable[[str], None]) -> int:
     Raises:
         UnknownName: They know none like it.
     """
-    entries = mapping.find(name)
+    entries = search(name)
     if not entries:
         nearest = mapping.suggest(name)
         hint = f"did you mean {', '.join(nearest)}?" if nearest else "see mappings/ for the names that are known"

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "parity").rglob("*.py"))
 FRAMEWORKS = {"torch", "mindspore", "tensorflow", "keras"}
 
 GROUND = {"errors", "model"}
-MAPPINGS = {"mapping", "entries", "conventions", "transforms"}
+MAPPINGS = {"mapping", "entries", "conventions", "transforms", "search"}
 COMMON = {
     *("trace", "tensors", "digest", "statistics", "words", "sample", "samples"),
     *("tolerance", "document", "options", "measured", "noise", "space"),

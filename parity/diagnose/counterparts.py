@@ -41,7 +41,8 @@ class Counterparts:
         if self.same:
             return [reference] if reference != candidate else []
         same = reference.lower() == candidate.lower()
-        if same or not self.mapped or not mapping.find(candidate) or self.known(reference, candidate):
+        is_class = any(entry.kind in _CLASSES for entry in mapping.find(candidate))
+        if same or not self.mapped or not is_class or self.known(reference, candidate):
             return []
         known = [entry for entry in mapping.counterparts(reference) if entry.kind in _CLASSES]
         return [entry.candidate for entry in known if entry.candidate]

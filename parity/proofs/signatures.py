@@ -43,7 +43,10 @@ def resolve(name: str) -> Any:
 
 
 def parameters(found: Any) -> list[tuple[str, Any]] | None:
-    """Names and defaults (`ABSENT` for required ones) without `self`; None where no signature tells them."""
+    """Names and defaults (`ABSENT` for required ones) without `self`; None where no signature tells them.
+
+    A primitive of MindSpore takes some at construction and the others at the call: both are listed.
+    """
     function = _unwrapped(found.__init__) if inspect.isclass(found) else found
     try:
         signature = inspect.signature(function)
@@ -52,6 +55,8 @@ def parameters(found: Any) -> list[tuple[str, Any]] | None:
     listed = list(signature.parameters.values())
     if inspect.isclass(found):
         listed = listed[1:]
+    if any(base.__name__ == "Primitive" for base in getattr(found, "__mro__", ())):
+        listed += [p for p in list(inspect.signature(found.__call__).parameters.values())[1:] if p.kind not in _OPEN]
     named = [p for p in listed if p.kind not in _OPEN and p.name not in _OF_EVERY_CELL]
     if not named and listed:
         return None
@@ -68,12 +73,12 @@ def _unwrapped(function: Any) -> Any:
 
 
 def shown(default: Any) -> Any:
-    """A default as an entry writes it: the value of a literal, else its `repr` without addresses."""
+    """A default as an entry writes it: the value of a literal, else its `repr` without addresses and paths."""
     if default is ABSENT or default is None or type(default) in (bool, int, float, str):
         return default
     if isinstance(default, (tuple, list)) and repr(default) == repr(_literal(repr(default))):
         return default
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(default))
+    return re.sub(r" at 0x[0-9a-f]+| from '[^']*'", "", repr(default))
 
 
 def _literal(text: str) -> Any:
@@ -98,6 +103,7 @@ def problems(entry: Entry, side: str) -> Iterator[str]:
     except Missing:
         yield f"{name}: the installed version has no such name"
         return
+    yield from _of_the_call(entry, side, found)
     actual = parameters(found)
     if actual is None or not entry.parameters:
         return
@@ -123,6 +129,22 @@ def problems(entry: Entry, side: str) -> Iterator[str]:
         common = [row for row in rows if row in signature]
         if common != [each for each in signature if each in rows]:
             yield f"{name}: the order of the parameters is {', '.join(signature)}"
+
+
+def _of_the_call(entry: Entry, side: str, found: Any) -> Iterator[str]:
+    function = getattr(found, "forward" if side == "reference" else "construct", None)
+    if not entry.call or not inspect.isclass(found):
+        return
+    signature = dict((parameters(function) or [])[1:])
+    names = [getattr(row, side) for row in entry.call if getattr(row, side) is not None]
+    if set(names) != signature.keys():
+        yield f"{getattr(entry, side)}: the call takes ({', '.join(signature)}), the entry says ({', '.join(names)})"
+        return
+    for row in entry.call:
+        name, default = getattr(row, side), getattr(row, f"{side}_default")
+        if name is not None and not _equal(default, shown(signature[name])):
+            wrong = f"{_said(shown(signature[name]))}, the entry says {_said(default)}"
+            yield f"{getattr(entry, side)}: {name} of the call is {wrong}"
 
 
 def _said(default: Any) -> str:

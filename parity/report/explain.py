@@ -32,9 +32,12 @@ def explanation(entries: list[Entry]) -> dict[str, Any]:
 def _document(entry: Entry) -> dict[str, Any]:
     return {
         "kind": entry.kind,
-        "reference": entry.reference,
+        "reference": entry.reference or None,
         "candidate": entry.candidate,
-        "parameters": [_row(parameter) for parameter in entry.parameters],
+        "parameters": [
+            *({**_row(parameter), "call": False} for parameter in entry.parameters),
+            *({**_row(parameter), "call": True} for parameter in _of_the_call_alone(entry)),
+        ],
         "weights": [
             {"reference": w.reference, "candidate": w.candidate, "transform": w.transform} for w in entry.weights
         ],
@@ -45,13 +48,23 @@ def _document(entry: Entry) -> dict[str, Any]:
             }
             for i in entry.initializers
         ],
-        "semantics": sentences(entry),
+        "semantics": [*_why_none(entry), *sentences(entry)],
         "fix": entry.fix,
         "reason": entry.reason,
         "cpu": entry.cpu,
         "live_with": entry.live_with,
         "verified": entry.verified,
     }  # fmt: skip
+
+
+def _why_none(entry: Entry) -> list[str]:
+    return [entry.reason] if entry.reason and (entry.kind == "without" or not entry.candidate) else []
+
+
+def _of_the_call_alone(entry: Entry) -> list[Parameter]:
+    """A name that construction and call both have, such as `weight`, is the construction's in the list."""
+    taken = {name for row in entry.parameters for name in (row.reference, row.candidate) if name}
+    return [row for row in entry.call if not {row.reference, row.candidate} & taken]
 
 
 def _row(parameter: Parameter) -> dict[str, Any]:
@@ -88,6 +101,9 @@ def sentences(entry: Entry) -> list[str]:
         names = [name for name in (row.reference, row.candidate) if name]
         if row.differs and not any(re.search(rf"\b{re.escape(name)}\b", said) for name in names):
             told.append(_difference(row))
+    called = [part for row in entry.call if (part := _at_the_call(row))]
+    if called:
+        told.append(f"At the call: {', '.join(called)}.")
     for each in entry.initializers:
         if each.differs:
             told.append(
@@ -106,6 +122,17 @@ def sentences(entry: Entry) -> list[str]:
     if entry.live_with:
         told.append(f"A difference to live with: {entry.live_with}")
     return told
+
+
+def _at_the_call(row: Parameter) -> str | None:
+    if row.reference is None:
+        return f"only the candidate has {row.candidate} ({_default(row.candidate_default)} by default)"
+    if row.candidate is None:
+        return f"the candidate has no {row.reference} ({_default(row.reference_default)} by default)"
+    needed = " and required" if row.candidate_default is ABSENT and row.reference_default is not ABSENT else ""
+    if row.candidate != row.reference:
+        return f"{row.reference} is called {row.candidate}{needed}"
+    return f"{row.candidate} is required" if needed else None
 
 
 def _difference(row: Parameter) -> str:
@@ -142,12 +169,13 @@ def rendered(entries: list[Entry]) -> Group:
 
 
 def _entry(entry: Entry) -> list[RenderableType]:
-    head = Text.assemble((entry.reference, "bold"), " -> ", (entry.candidate or "no counterpart", "bold"))
+    sides = (entry.reference or "no counterpart", entry.candidate or "no counterpart")
+    head = Text.assemble((sides[0], "bold"), " -> ", (sides[1], "bold"))
     head.append(f"  ({entry.kind})" if entry.kind != "without" else "", style="dim")
     parts: list[RenderableType] = [head]
     if entry.reason:
         parts.append(Padding(Text(entry.reason), (0, 0, 0, 2)))
-    if entry.parameters:
+    if entry.parameters or entry.call:
         parts.append(_table(entry))
     if entry.initializers:
         parts.append(Text("initial values", style="bold"))
@@ -170,8 +198,8 @@ def _table(entry: Entry) -> Table:
         table.add_column(_FRAMEWORKS.get(side.partition(".")[0], side), overflow="fold")
         table.add_column("default", overflow="fold")
     table.add_column("")
-    for row in entry.parameters:
-        note = _NOTES.get(row.transform, "")
+    notes = [(row, _NOTES.get(row.transform, "")) for row in entry.parameters]
+    for row, note in [*notes, *((row, "at the call") for row in entry.call)]:
         if row.differs:
             note = f"differs; {note}" if note else "differs"
         table.add_row(

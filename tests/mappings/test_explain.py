@@ -56,6 +56,55 @@ def test_defaults_without_a_json_value_are_their_repr(capsys: pytest.CaptureFixt
     assert row(layer, "dtype", "dtype")["candidate_default"] == "mindspore.float32"
 
 
+def test_the_arguments_of_the_call_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    loss = explained(capsys, "torch.nn.CrossEntropyLoss")[0]
+    assert row(loss, "target", "labels")["call"] and not row(loss, "weight", "weight")["call"]
+    assert "At the call: input is called logits, target is called labels." in loss["semantics"]
+    cell = explained(capsys, "mindspore.nn.LSTMCell")[0]
+    assert "At the call: input is called x, hx is required." in cell["semantics"]
+    lstm = explained(capsys, "mindspore.nn.LSTM")[0]
+    assert any("only the candidate has seq_length (None by default)" in s for s in lstm["semantics"])
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "candidate"),
+    [
+        ("P.MatMul", "torch.matmul", "mindspore.ops.matmul"),
+        ("loss.backward", "torch.autograd.backward", "mindspore.value_and_grad"),
+        ("he_uniform", "torch.nn.init.kaiming_uniform_", "mindspore.common.initializer.HeUniform"),
+        ("batch_norm2d", "torch.nn.BatchNorm2d", "mindspore.nn.BatchNorm2d"),
+        ("bn1.running_mean", "torch.nn.BatchNorm2d", "mindspore.nn.BatchNorm2d"),
+        ("moving_mean", "torch.nn.BatchNorm3d", "mindspore.nn.BatchNorm3d"),
+        ("keep_prob", "torch.nn.Dropout", "mindspore.nn.Dropout"),
+        ("O2", "torch.autocast", "mindspore.amp.auto_mixed_precision"),
+    ],
+)
+def test_what_a_script_writes_is_found(
+    capsys: pytest.CaptureFixture[str], name: str, reference: str, candidate: str
+) -> None:
+    assert (reference, candidate) in [(e["reference"], e["candidate"]) for e in explained(capsys, name)]
+
+
+def test_a_primitive_is_told_after_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [e["candidate"] for e in explained(capsys, "torch.cat")] == [
+        "mindspore.ops.cat", "mindspore.mint.cat", "mindspore.ops.Concat",
+    ]  # fmt: skip
+    dropout = explained(capsys, "P.Dropout")[0]
+    keep = row(dropout, "p", "keep_prob")
+    assert dropout["candidate"] == "mindspore.ops.Dropout" and keep["transform"] == "one_minus"
+    assert any("Returns (output, mask)" in sentence for sentence in dropout["semantics"])
+
+
+def test_a_name_of_constructor_and_call_is_listed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = explained(capsys, "torch.nn.PoissonNLLLoss")[0]["parameters"]
+    assert [p["reference_default"] for p in rows if p["reference"] == "log_input"] == [True]
+
+
+def test_what_mindspore_alone_has(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = explained(capsys, "mindspore.Model")[0]
+    assert entry["reference"] is None and "training mode" in entry["semantics"][0]
+
+
 def test_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "torch.nn.LayerNorm"]) == 0
     text = capsys.readouterr().out

@@ -67,11 +67,20 @@ def test_a_wrong_entry_is_refused() -> None:
     assert list(of_signature(wrong, "candidate")) == [
         "mindspore.nn.LayerNorm: epsilon is 1e-07 by default, the entry says 1e-06 by default"
     ]
+    calls = [msgspec.structs.replace(row, candidate="input") for row in layer_norm.call]
+    assert list(of_signature(msgspec.structs.replace(layer_norm, call=calls), "candidate")) == [
+        "mindspore.nn.LayerNorm: the call takes (input_x), the entry says (input)"
+    ]
+    lstm = next(e for e in mapping.find("mindspore.nn.LSTM") if e.candidate == "mindspore.nn.LSTM")
+    calls = [msgspec.structs.replace(row, candidate_default=0) if row.candidate == "hx" else row for row in lstm.call]
+    assert list(of_signature(msgspec.structs.replace(lstm, call=calls), "candidate")) == [
+        "mindspore.nn.LSTM: hx of the call is None by default, the entry says 0 by default"
+    ]
     sides = Sides()
     norm = next(e for e in mapping.find("torch.nn.BatchNorm2d") if e.candidate == "mindspore.nn.BatchNorm2d")
     rows = [msgspec.structs.replace(p, transform="same") if p.reference == "momentum" else p for p in norm.parameters]
     found = sides.problems(msgspec.structs.replace(norm, parameters=rows), norm.proof[0])
-    assert len(found) == 1 and "running_mean after the call" in found[0]
+    assert [each.partition(" after")[0] for each in found] == ["running_mean", "running_var"]
     embedding = next(e for e in mapping.find("torch.nn.Embedding") if e.candidate == "mindspore.nn.Embedding")
     claims = [msgspec.structs.replace(i, candidate="normal(0, 1)") for i in embedding.initializers]
     found = list(sides.initializers(msgspec.structs.replace(embedding, initializers=claims)))
