@@ -172,6 +172,8 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
             c = theirs.place(c.path)
     elif op is not None and not mine.leaf(op.path) and theirs.leaf(other.path):
         c.path = other.path.rpartition(".")[0]
+    if stage == "loss" and op is not None and _holds(op.path, mine):
+        stage = "forward"  # no boundary of the model lies between it and the loss
     name = op.name if op else other.name if other else None
     how = f"{stage}, {_when(record.step)}: {_numbers(item)}"
     finding = _finding(item, stage, name, r, c, f"{_at(c)} diverges from {_at(r)}, {how}")
@@ -182,6 +184,11 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
         finding.message = f"{_at(finding.candidate or c)} {does} {_at(r)}, {how}"
     key: object = ("op", op.path, op.name, op.line, op.id) if op else ("candidate", c.path, c.line, name)
     return key, finding
+
+
+def _holds(path: str, names: Names) -> bool:
+    """Whether a layer of the model, other than the model itself, holds parameters."""
+    return bool(path) and any(f"{owner}.".startswith(f"{path}.") for owner in names.owners.values())
 
 
 def _when(step: int) -> str:

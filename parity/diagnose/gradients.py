@@ -9,6 +9,7 @@ import numpy as np
 
 from parity.align.candidate import own_scale
 from parity.compare.faults import Judged
+from parity.diagnose.lone_ops import EXTRA, MISSING
 from parity.diagnose.recorded import Calls
 from parity.document import Cause, Finding
 from parity.model import OptimizerEvent, ParameterGradEvent
@@ -262,7 +263,7 @@ def name_scaled_losses(findings: list[Finding], judged: list[Judged], candidate:
         candidate: The candidate's trace.
     """
     for finding in findings:
-        if finding.stage != "loss" or finding.kind != "unexplained":
+        if finding.stage != "loss" or finding.kind not in ("unexplained", MISSING, EXTRA):
             continue
         items = [j for j in judged if j.record.kind == "loss" and j.record.step == finding.step and j.flagged]
         factors = [j.record.factor for j in items if j.record.factor]
