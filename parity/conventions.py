@@ -186,9 +186,17 @@ def _padding(
         if _reachable(entry, candidate_args, dimensions, wanted):
             return Compared(parameter, one, shown, expected, None)
         same = False
+    if same and _left_out(entry, reference_args, candidate_args) and any(any(pair) for pair in wanted):
+        same = False
     mode = 'pad_mode="valid"' if expected == 0 else f'pad_mode="pad", {parameter.candidate}={written(expected)}'
     fix = None if same else mode if has_mode else f"{parameter.candidate}={written(expected)}"
     return Compared(parameter, one, shown, expected, same, fix=fix)
+
+
+def _left_out(entry: Entry, reference_args: Mapping[str, Any], candidate_args: Mapping[str, Any]) -> bool:
+    """Whether the reference averages over its padding and the candidate does not, as it never does with "same"."""
+    included = _with_defaults(entry, "reference", reference_args).get("count_include_pad", False)
+    return bool(included) and _with_defaults(entry, "candidate", candidate_args).get("pad_mode") == "same"
 
 
 def _with_defaults(entry: Entry, side: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

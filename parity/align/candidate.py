@@ -197,7 +197,7 @@ class Candidate:
         names = [name for p in reference.parameters if p.trainable for name in p.names]
         for layer in reference.layers:
             mine = [name for name in names if layer.path and name.startswith(layer.path + ".")]
-            if mine and layer.path not in self.targets and all(name in pairs for name in mine):
+            if mine and not self.same_function(layer.path) and all(name in pairs for name in mine):
                 same = inside.get(frozenset(set().union(*(pairs[name] for name in mine))))
                 if same:
                     found[layer.path] = same
@@ -324,7 +324,7 @@ class Candidate:
         made += [(c.id, c.outputs) for (s, _), calls in self.calls.items() if s == step for c in calls]
         for event, outputs in sorted(made, key=lambda pair: pair[0]):
             for item in outputs:
-                if item.ref.digest in seen or "float" not in item.ref.dtype or item.ref.size < 2:
+                if item.ref.digest in seen or "float" not in item.ref.dtype or not item.ref.size:
                     continue
                 seen.add(item.ref.digest)
                 entries[len(entries)] = (item.ref, event)

@@ -234,7 +234,18 @@ def _siblings(nodes: list[Node]) -> list[list[Node]]:
                 if node.use is not None:
                     same[node.use.input_vid].append(node)
             found += [nodes for nodes in same.values() if len(nodes) == size]
-    return found
+    return found + _uneven(nodes)
+
+
+def _uneven(nodes: list[Node]) -> list[list[Node]]:
+    """Groups of linear layers of different width that read one tensor in one parent: a query beside keys and values."""
+    groups: dict[Any, list[Node]] = defaultdict(list)
+    for node in nodes:
+        weight = _weight(node)
+        if node.kind == "linear" and weight is not None and node.use is not None and node.use.input_vid >= 0:
+            roles = tuple(sorted(role_of(role) for role in node.parameters))
+            groups[(node.path.rpartition(".")[0], node.use.input_vid, weight.shape[-1], roles)].append(node)
+    return [g for g in groups.values() if 2 <= len(g) <= 3 and len({n.signature for n in g}) > 1]
 
 
 def _weight(node: Node) -> ParameterInfo | None:
@@ -249,10 +260,10 @@ def _fused(whole: list[Node], split: list[Node], mapping: Mapping, taken: set[st
     options: dict[Any, tuple[list[Node], list[list[Node]]]] = defaultdict(lambda: ([], []))
     own = {n.signature for n in split}
     for group in groups:
-        weight = _weight(group[0])
-        if weight is not None:
-            rows, columns = weight.shape[0], weight.shape[-1]
-            options[(rows * len(group), columns, len(group))][1].append(group)
+        weights = [w for w in map(_weight, group) if w is not None]
+        if weights:
+            rows = sum(weight.shape[0] for weight in weights)
+            options[(rows, weights[0].shape[-1], len(group))][1].append(group)
     for node in whole:
         weight = _weight(node)
         if weight is None or (

@@ -25,6 +25,10 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(square))
 
 
+_ORDINARY = 1e4
+"""No sentinel is smaller."""
+
+
 def tame(values: np.ndarray) -> np.ndarray:
     """The values with sentinels set to 0: a mask of -1e9 among scores would else be all that a norm sees.
 
@@ -34,14 +38,28 @@ def tame(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "f" or values.size == 0:
         return values
     high = float(np.abs(values).max())
-    if not 1e4 < high < np.inf:
+    if not _ORDINARY < high < np.inf:
         return values
     magnitudes = np.abs(values)
-    ordinary = magnitudes[magnitudes <= 1e4]
+    ordinary = magnitudes[magnitudes <= _ORDINARY]
     if ordinary.size == 0:
         return values
-    limit = max(1e4, 1e3 * float(np.median(ordinary)))
+    limit = max(_ORDINARY, 1e3 * float(np.median(ordinary)))
     return np.where(magnitudes > limit, 0.0, values) if high > limit else values
+
+
+def tame_both(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the sentinels set to 0 that the other has too: what only one side masks out is a difference.
+
+    Args:
+        a: Any shape.
+        b: The same shape.
+    """
+    tamed, other = tame(a), tame(b)
+    if tamed is a and other is b:
+        return a, b
+    lone = ((tamed != a) & (np.abs(b) <= _ORDINARY)) | ((other != b) & (np.abs(a) <= _ORDINARY))
+    return (np.where(lone, a, tamed), np.where(lone, b, other)) if lone.any() else (tamed, other)
 
 
 class Gap(NamedTuple):
@@ -99,7 +117,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     quick = quick_gap(a, b)
     if quick is not None:
         return quick.relative
-    a, b = tame(np.asarray(a, np.float64)), tame(np.asarray(b, np.float64))
+    a, b = tame_both(np.asarray(a, np.float64), np.asarray(b, np.float64))
     with np.errstate(invalid="ignore"):
         difference = a - b
     bad = ~np.isfinite(difference)
@@ -175,13 +193,19 @@ def lay(values: np.ndarray, how: tuple[str, tuple[int, ...]], *, gradient: bool 
     return values
 
 
+def _stood_in(values: np.ndarray) -> np.ndarray:
+    """The values with each sentinel as a multiple of what is ordinary: which one it is does not matter, but where."""
+    tamed = tame(values)
+    return tamed if tamed is values else np.where(tamed != values, np.sign(values) * 8 * rms(tamed), tamed)
+
+
 class Sketch:
     """A tensor's stand-in for searching: evenly spread elements in its own order, and moments that no order changes."""
 
     __slots__ = ("moments", "sample", "scale", "size")
 
     def __init__(self, values: np.ndarray) -> None:
-        flat = tame(np.asarray(values)).reshape(-1)
+        flat = _stood_in(np.asarray(values)).reshape(-1)
         self.size = flat.size
         step = max(1, flat.size // SKETCH)
         self.sample = np.array(flat[::step][:SKETCH], np.float64)

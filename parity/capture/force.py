@@ -110,7 +110,7 @@ class Forcer(CompanionForcing):
             return
         back: dict[int, int] = {}
         rough: set[int] = set()
-        inexact: dict[int, set[int]] = {}
+        inexact: dict[int, float] = {}
         forced = {r.tag for r in self._step_records if r.cut}
         through = {r.forced: r.tag for r in self._step_records if r.forced >= 0 and not r.cut}
         for op in reversed(self._step_ops):
@@ -133,16 +133,16 @@ class Forcer(CompanionForcing):
                 back[tag] = max(back.get(tag, 1), spread, beyond)
                 if op.name.rstrip("_") in TRANSCENDENTAL or any(t in rough and t not in forced for t in op.outputs):
                     rough.add(tag)
-                off = set().union(*(inexact.get(t, set()) for t in op.outputs if t not in forced))
-                if op.id in self._inexact_ops:
-                    off.add(op.id)
+                own_off = self._inexact_ops.get(op.id, 0.0) * self._amplified.get(op.id, 1.0)
+                off = max([own_off, *(inexact.get(t, 0.0) for t in op.outputs if t not in forced)])
                 if off:
-                    inexact[tag] = off | inexact.get(tag, set())
+                    inexact[tag] = max(off, inexact.get(tag, 0.0))
         self._back, self._back_rough, self._back_inexact = back, rough, inexact
 
     def _on_gradients(self, gradients: dict[int, Any] | None) -> None:
         self.busy = True
         part = self._part()
+        self._reach_back()
         if len(part.reference) > 1 and not self._sum_up(part):
             self.busy = False
             return
@@ -163,6 +163,9 @@ class Forcer(CompanionForcing):
                     terms = self._terms.get(name)
                     record.terms = rms(terms) if terms is not None else 0.0
                     record.n = self._rows(held)
+                    record.tag = tag = self._tag_of_parameter(held.tensor)
+                    record.rough = tag in self._back_rough
+                    record.slack = 2 * self._back_inexact.get(tag, 0.0) * max(record.scale, record.terms)
                 parameter.grad = self.adapter.make(self._moved(other, 2.0**-24) / scale, parameter.grad)
             elif parameter.grad is not None and self.kind == "float64" and theirs:
                 mine = self._read(parameter.grad)
@@ -434,12 +437,10 @@ class Forcer(CompanionForcing):
                 if record.kind == "gradient" and record.tag in forced:
                     record.n = back.get(forced[record.tag], 1)
                     record.rough = forced[record.tag] in self._back_rough
-                    ops = self._back_inexact.get(forced[record.tag], set())
-                    off = max((self._inexact_ops[op] * self._lost.get(op, 1.0) for op in ops), default=0.0)
-                    record.slack = 2 * off * record.scale
+                    record.slack = 2 * self._back_inexact.get(forced[record.tag], 0.0) * record.scale
             self._nearest_mine()
         self._inexact_ops.clear()
-        self._lost.clear()
+        self._amplified.clear()
         self._step_ops, self._step_records = [], []
         self._index, self._mine = None, Index()
         self._uses.clear()

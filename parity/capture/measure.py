@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.align.candidate import Candidate, idle_passes
 from parity.align.parameters import to_reference
-from parity.align.values import Index, Sketch, lay, layout, rms, tame
+from parity.align.values import Index, Sketch, lay, layout, rms, tame, tame_both
 from parity.capture.session import Session
 from parity.capture.source import Source
 from parity.capture.store import Key, Store
@@ -100,9 +100,9 @@ class Measuring(Session):
         self._rough: set[int] = set()
         self._slack: dict[int, float] = {}
         self._inexact_ops: dict[int, float] = {}
-        self._lost: dict[int, float] = {}
+        self._amplified: dict[int, float] = {}
         self._back: dict[int, int] = {}
-        self._back_inexact: dict[int, set[int]] = {}
+        self._back_inexact: dict[int, float] = {}
         self._back_rough: set[int] = set()
         self._used: set[int] = set()
         self._consumed: set[int] = set()
@@ -163,7 +163,7 @@ class Measuring(Session):
             record.mismatch = "shape"
         else:
             with np.errstate(invalid="ignore", over="ignore"):
-                difference: np.ndarray = tame(theirs) - tame(wide)
+                difference: np.ndarray = np.subtract(*tame_both(theirs, wide))
             bad = ~np.isfinite(difference)
             if bad.any():
                 if not np.array_equal(theirs[bad], wide[bad], equal_nan=True):

@@ -15,6 +15,7 @@ from parity.diagnose.names import at as _at
 from parity.diagnose.names import numbers as _numbers
 from parity.diagnose.names import shape_of as _shape
 from parity.diagnose.optimizer import optimizer_findings
+from parity.diagnose.padding_rows import name_padding
 from parity.diagnose.structure import lone_parameters, untied
 from parity.diagnose.tying import tied_alone
 from parity.document import Cause, Finding, Place
@@ -57,19 +58,23 @@ def findings_of(
             culprits.setdefault(key[-1], key)
             key = key[:-1]
         _merge(found, key, finding)
+        if found[key] is finding and item.record.kind != "loss":
+            ops, _ = flow.behind(item.record.tag)
+            behind[id(finding)] = {op.path for op in ops if mine.leaf(op.path)}
     for item in flagged:
         backward = item.record.kind in ("gradient", "parameter-gradient")
         if backward and not bent.enters(item.record) and not _explained(item, forward, flow, mine):
             key, finding = _backward(item, flow, mine, theirs)
             if not any(_same_place(finding, other) for other in found.values()):
                 _merge(found, key, finding)
-            if item.record.kind == "gradient" and found.get(key) is finding:
+            if found.get(key) is finding:
                 passed = flow.ahead(flow.put_in(item.record))
                 behind[id(finding)] = {op.path for op in passed if mine.leaf(op.path)}
     findings = untied(list(found.values()), reference, candidate)
     findings = tied_alone(findings, reference, candidate)
     findings = lone_parameters(findings, reference, candidate)
     name_scaled_losses(findings, judged, candidate)
+    name_padding(findings, reference, candidate)
     findings += optimizer_findings(judged, reference, candidate)
     beside, echoes = companions(judged, findings, reference, candidate)
     findings = [f for f in findings if f not in echoes] + beside
@@ -90,13 +95,15 @@ def _inherited(item: Judged, mine: Names, theirs: Names) -> Finding:
 
 
 def _same_place(finding: Finding, other: Finding) -> bool:
-    """Whether a backward difference belongs to a forward one that an earlier step showed in the same layer."""
-    return (
-        other.stage == "forward"
-        and finding.reference is not None
-        and other.reference is not None
-        and other.reference.path == finding.reference.path != ""
-    )
+    """Whether a backward difference belongs to a forward one that an earlier step showed in the same layer, or to one
+    of the same op, which may show later than its gradient: a loss at equal logits does not tell how it is smoothed.
+    """
+    mine, theirs = finding.reference, other.reference
+    if mine is None or theirs is None:
+        return False
+    if finding.op is not None and (finding.op, mine.file, mine.line) == (other.op, theirs.file, theirs.line):
+        return other.stage in ("forward", "loss")
+    return other.stage == "forward" and theirs.path == mine.path != ""
 
 
 def _merge(found: dict[object, Finding], key: object, finding: Finding) -> None:
@@ -169,6 +176,8 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
             c = theirs.place(c.path)
     elif op is not None and not mine.leaf(op.path) and theirs.leaf(other.path):
         c.path = other.path.rpartition(".")[0]
+    if stage == "loss" and op is not None and _holds(op.path, mine):
+        stage = "forward"  # no boundary of the model lies between it and the loss
     name = op.name if op else other.name if other else None
     how = f"{stage}, {_when(record.step)}: {_numbers(item)}"
     finding = _finding(item, stage, name, r, c, f"{_at(c)} diverges from {_at(r)}, {how}")
@@ -179,6 +188,11 @@ def _forward_place(item: Judged, flow: Flow, mine: Names, theirs: Names, bent: B
         finding.message = f"{_at(finding.candidate or c)} {does} {_at(r)}, {how}"
     key: object = ("op", op.path, op.name, op.line, op.id) if op else ("candidate", c.path, c.line, name)
     return key, finding
+
+
+def _holds(path: str, names: Names) -> bool:
+    """Whether a layer of the model, other than the model itself, holds parameters."""
+    return bool(path) and any(f"{owner}.".startswith(f"{path}.") for owner in names.owners.values())
 
 
 def _when(step: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
 from parity.align.candidate import own_scale
 from parity.compare.faults import Judged
+from parity.diagnose.lone_ops import EXTRA, MISSING
 from parity.diagnose.recorded import Calls
 from parity.document import Cause, Finding
 from parity.model import OptimizerEvent, ParameterGradEvent
@@ -246,6 +248,12 @@ def _said(r: Treated, c: Treated) -> str:
     )
 
 
+def _accumulated(candidate: Trace, step: int | None) -> int:
+    """Backward passes of a step that add up: those that one parameter gets a gradient from."""
+    counts = Counter(event.name for event in candidate.of(ParameterGradEvent, step))
+    return max(counts.values(), default=0)
+
+
 def name_scaled_losses(findings: list[Finding], judged: list[Judged], candidate: Trace) -> None:
     """Says of a loss that is a multiple of the reference's what multiple it is, and what is usually forgotten then.
 
@@ -255,14 +263,14 @@ def name_scaled_losses(findings: list[Finding], judged: list[Judged], candidate:
         candidate: The candidate's trace.
     """
     for finding in findings:
-        if finding.stage != "loss" or finding.kind != "unexplained":
+        if finding.stage != "loss" or finding.kind not in ("unexplained", MISSING, EXTRA):
             continue
         items = [j for j in judged if j.record.kind == "loss" and j.record.step == finding.step and j.flagged]
         factors = [j.record.factor for j in items if j.record.factor]
         if not factors or max(factors) - min(factors) > 1e-3 * abs(factors[0]):
             continue
         factor = float(np.median(factors))
-        passes = len({e.backward for e in candidate.of(ParameterGradEvent, finding.step)})
+        passes = _accumulated(candidate, finding.step)
         text, kind = f"the loss is {factor:.6g} times the reference's", finding.kind
         if passes > 1 and min(abs(factor / passes - 1), abs(factor * passes - 1)) < 1e-3:
             verb = "is not" if factor > 1 else "is"

@@ -184,7 +184,20 @@ class Flow:
         real = [op for op in ops if op.floating and not op.view and not self._constant(op)]
         if not real:
             ops = [op for op in self.behind(record.tag, limit, strict=True)[0] if not self._constant(op)] or ops
-        return real or [op for op in ops if op.floating] or ops
+        return real or [op for op in ops if op.floating] or ops or self._too_early(record)
+
+    def _too_early(self, record: Measured) -> list[ForcedOp]:
+        """An op of the piece whose value the candidate had only before it had what enters the op.
+
+        What is added to zeros is such a value: it is found in the candidate, but not as a sum.
+        """
+        known = {tag: one.event for tag, one in self.boundary.items() if one.kind == "output"}
+        for op in self.behind(record.tag)[0]:
+            entered = [known.get(tag, -1) for tag in op.inputs]
+            if op.floating and not op.view and -1 < op.match < max(entered, default=-1):
+                return [op]
+            known.update(dict.fromkeys(op.outputs, max([op.match, *entered])))
+        return []
 
     def _constant(self, op: ForcedOp) -> bool:
         """Whether nothing but shapes and constants enters an op."""

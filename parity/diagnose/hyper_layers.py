@@ -136,6 +136,8 @@ def _compared(
         if _chosen(c, other) == "keep_prob":
             values[1] = tidy(round(1 - c.arguments["keep_prob"], 12))
             theirs += f", which drops {values[1]}"
+        elif item.parameter.transform == "one_minus" and isinstance(values[1], float):
+            theirs += f", which PyTorch calls {tidy(round(1 - values[1], 12))}"
         message = f"{_at(c)}: {theirs}, where {_at(r)} has {mine}" + place_inside(other, item.reference, item.candidate)
         cause = Cause(f"{kind.replace('-', ' ')}: {theirs}; the reference's {r.type} has {mine}", 0.95)
         finding = Finding(

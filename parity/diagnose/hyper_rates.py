@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 from parity.diagnose.provenance import configurations, origin, rewritten, shown, tidy
@@ -11,6 +11,7 @@ from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
 from parity.model import ObjectInfo
 from parity.tolerance import FACTOR
+from parity.words import some
 
 _SAME = 1e-5
 """Rates count as equal within this part of the largest: schedules are computed in float32 on one side."""
@@ -37,8 +38,10 @@ def compared_rates(context: Context, mine: Side, theirs: Side, pairs: list[tuple
     steps = min(context.reference.meta.steps, context.candidate.meta.steps)
     differing: dict[tuple[int, int], list[tuple[str, str, _Rates, _Rates, int]]] = defaultdict(list)
     lost: dict[tuple[int, int], Finding] = {}
+    held: Counter[tuple[int, int]] = Counter()
     for r, c in pairs:
         key = mine.steps[0][r].event.index, theirs.steps[0][c].event.index
+        held[key] += 1
         one, other = _rates(mine, r, steps), _rates(theirs, c, steps)
         if one is None or other is None:
             continue
@@ -47,7 +50,9 @@ def compared_rates(context: Context, mine: Side, theirs: Side, pairs: list[tuple
             differing[key].append((r, c, one, other, first))
         elif one.schedule is not None and other.schedule is None and key not in lost and _varies(one):
             lost[key] = _one_sided(mine, theirs, r, c, one)
-    findings = [_finding(context, mine, theirs, items, len(pairs)) for items in differing.values()]
+    findings = [
+        _finding(context, mine, theirs, items, len(pairs), len(items) == held[key]) for key, items in differing.items()
+    ]
     return findings + [finding for key, finding in lost.items() if key not in differing]
 
 
@@ -97,8 +102,10 @@ def _varies(rates: _Rates) -> bool:
 
 
 def _finding(
-    context: Context, mine: Side, theirs: Side, items: list[tuple[str, str, _Rates, _Rates, int]], total: int
-) -> Finding:
+    context: Context, mine: Side, theirs: Side, items: list[tuple[str, str, _Rates, _Rates, int]], total: int,
+    whole: bool,
+) -> Finding:  # fmt: skip
+    """What is said of two optimizers; `whole` where this is so of all that they hold, `total` are all parameters."""
     r, c, one, other, first = min(items, key=lambda item: item[4])
     events = mine.steps[0][r].event, theirs.steps[0][c].event
     infos = one.schedule or mine.info(events[0]), other.schedule or theirs.info(events[1])
@@ -110,15 +117,18 @@ def _finding(
         Place(e.name, i.file if i else e.file, i.line if i else e.line, v[0] if constant else v)
         for e, i, v in zip(events, infos, values, strict=True)
     ]
-    some = f" for {len(items)} of {total} parameters" if len(items) < total else ""
+    part = f" for {len(items)} of {total} parameters" if len(items) < total else ""
     if constant:
         said = [f"{shown(v[0])} ({_origin(side, i)})" for v, side, i in zip(values, (mine, theirs), infos, strict=True)]
-        message = f"{at(places[1])}: the learning rate is {said[1]}, where {at(places[0])} has {said[0]}{some}"
+        message = f"{at(places[1])}: the learning rate is {said[1]}, where {at(places[0])} has {said[0]}{part}"
         finding = declared("learning-rate", (places[0], places[1]), message, Cause("another learning rate", 0.95))
         info = theirs.info(events[1])
-        if info is not None and not some:
-            name = "lr" if "lr" in info.arguments else "learning_rate"
+        name = "lr" if info is None or "lr" in info.arguments else "learning_rate"
+        if info is not None and whole:
             finding.fix = rewritten(info.code, list(info.arguments), f"{name}={shown(values[0][0])}")
+        elif not whole:
+            names = some([item[1] for item in items])
+            finding.fix = f'"lr": {shown(values[0][0])} in the parameter group of {names}'
     else:
         begin = first if first >= len(one.captured) else 0
         if first < len(one.captured) > SHOWN:
@@ -128,7 +138,7 @@ def _finding(
         steps = f"{begin} to {begin + len(values[0]) - 1}"
         message = (
             f"{at(places[1])}: the learning rate in steps {steps} is {_list(values[1])}, where {at(places[0])} has "
-            f"{_list(values[0])}{some}"
+            f"{_list(values[0])}{part}"
         )
         why = _why(one, other)
         finding = declared("lr-schedule", (places[0], places[1]), message, Cause(why, 0.9))

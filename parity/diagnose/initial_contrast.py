@@ -74,7 +74,7 @@ def _constant(pair: Pair) -> bool | Contrast:
     if c.info.buffer and (r.drawn or c.drawn):
         return False
     single = [p.own.size == 1 and p.constant not in (None, 0.0, 1.0) for p in (r, c)]
-    if (single[0] and c.drawn) or (single[1] and r.drawn):
+    if (single[0] and c.drawn and not _foreign(r, c)) or (single[1] and r.drawn and not _foreign(c, r)):
         return False  # one number may have been drawn unseen
     laws = [law_of(p, sample([p]) if p.constant is None else None) for p in (r, c)]
     known = [sample([p]) if p.constant is None else None for p in (r, c)]
@@ -83,6 +83,15 @@ def _constant(pair: Pair) -> bool | Contrast:
     kind = "initializer" if r.drawn or c.drawn else "initial-value"
     cause = (r.constant, c.constant) if None not in (r.constant, c.constant) else (laws[0][0], laws[1][0])
     return Contrast(pair, kind, text, values, cause)
+
+
+def _foreign(one: Part, drawn: Part) -> bool:
+    """Whether a single number was written down, or is far from all that the other side draws."""
+    number = float(one.own.reshape(-1)[0])
+    known = sample([drawn]) if drawn.values is not None else None
+    return float(f"{number:.3g}") == number or (
+        known is not None and known.size > 100 and abs(number - known.mean) > 8 * known.std
+    )
 
 
 def _equal(pair: Pair) -> bool:

@@ -8,11 +8,12 @@ from collections.abc import Hashable
 
 from parity.diagnose.distributions import difference, holm, seen
 from parity.diagnose.initial_contrast import Contrast, contrast
-from parity.diagnose.initial_values import Pair, Sides, law_of, sample
+from parity.diagnose.initial_values import Pair, Part, Sides, law_of, sample
 from parity.diagnose.initializers import fix_for, said
 from parity.diagnose.names import Names
 from parity.diagnose.stage import Context, Result
 from parity.document import Cause, Finding, Stage
+from parity.model import EvaluationEvent
 from parity.trace import Trace
 from parity.words import some
 
@@ -34,6 +35,10 @@ _CAUSES = {
 def judge(context: Context) -> Result:
     """Holds the candidate's initial values, before it got the reference's, against the reference's own."""
     pairs = _untied(list(Sides(context.reference, context.candidate).pairs()))
+    called = [_called_before(trace) for trace in (context.reference, context.candidate)]
+    pairs = [
+        p for p in pairs if not any(_moved(part, c) for part, c in zip((p.reference, p.candidate), called, strict=True))
+    ]
     found: list[Contrast] = []
     unsettled: dict[Hashable, list[Pair]] = defaultdict(list)
     compared = 0
@@ -44,6 +49,7 @@ def judge(context: Context) -> Result:
             found += [result] if isinstance(result, Contrast) else []
         elif not pair.candidate.info.buffer:
             unsettled[(pair.reference.key, pair.candidate.key)].append(pair)
+    found = [one for one in found if not any(_exchanged(one, other) for other in found)]
     different, undecided = _tested(list(unsettled.values()))
     found += different
     compared += sum(map(len, unsettled.values())) - len(undecided)
@@ -54,6 +60,24 @@ def judge(context: Context) -> Result:
     findings = [_finding(context.reference, context.candidate, group) for group in causes.values()]
     status = "match" if compared else "inconclusive" if pairs else "absent"
     return Result(findings, Stage(status, compared, len(pairs), 0, _note(undecided)))
+
+
+def _exchanged(one: Contrast, other: Contrast) -> bool:
+    """Whether two constants have changed places between like parameters: then these were paired crosswise."""
+    values = [(c.pair.reference.constant, c.pair.candidate.constant) for c in (one, other)]
+    sizes = [c.pair.reference.own.size for c in (one, other)]
+    return None not in values[0] and values[0] == values[1][::-1] and sizes[0] == sizes[1]
+
+
+def _called_before(trace: Trace) -> list[str]:
+    """Models that were called in train mode before the first step, as a GAN's generator is to make a batch."""
+    return [event.path for event in trace.of(EvaluationEvent, 0) if event.training]
+
+
+def _moved(part: Part, called: list[str]) -> bool:
+    """Whether a buffer may have left its initial values before they were recorded."""
+    owner = part.info.owner
+    return part.info.buffer and any(not path or owner == path or owner.startswith(path + ".") for path in called)
 
 
 def _untied(pairs: list[Pair]) -> list[Pair]:
@@ -110,6 +134,9 @@ def _cause(one: Contrast) -> Hashable:
     r, c = one.pair.reference, one.pair.candidate
     if one.cause in _CAUSES:
         return one.cause
+    lines = (r.file, r.line, c.file, c.line)
+    if None not in lines and c.layer is not None and c.line != c.layer.line:
+        return (one.kind, lines, one.cause)
     types = tuple(p.layer.type if p.layer is not None else "" for p in (r, c))
     return (one.kind, types, re.sub(r"\d+", "", c.info.role), one.cause)
 

@@ -75,6 +75,8 @@ def _by_fan(std: float, shape: tuple[int, ...], kind: str, near: float) -> str |
         f"He{kind}(mode='fan_out')": math.sqrt(2 / outside),
         f"Xavier{kind}()": math.sqrt(2 / (inside + outside)),
         f"He{kind}(nonlinearity='linear')": math.sqrt(1 / inside),
+        f"Xavier{kind}(gain=5 / 3)": 5 / 3 * math.sqrt(2 / (inside + outside)),
+        f"Xavier{kind}(gain=math.sqrt(2))": math.sqrt(4 / (inside + outside)),
     }
     nearest = min(rules, key=lambda name: abs(math.log(std / rules[name])))
     return nearest if abs(math.log(std / rules[nearest])) < near else None

@@ -22,8 +22,9 @@ _RATES = {"learning-rate", "lr-schedule", "no-update"}
 _RUNNING = _STATISTICS | {"use-batch-statistics", "track-running-stats"}
 """Kinds that explain a layer's running statistics."""
 
-_PARAMETERS = {"parameter-missing": ("bias",), "parameter-extra": ("bias",)}
-"""Findings of structure that a declared difference explains."""
+_OWNED = ("bias", "affine", "elementwise-affine", "num-layers", "bidirectional", "add-bias-kv", "num-parameters")
+_PARAMETERS = {"parameter-missing": _OWNED, "parameter-extra": _OWNED}
+"""Findings of structure that a declared difference explains: it decides which parameters a layer has."""
 
 
 _MODES = ("eval-mode", "train-mode")
@@ -48,7 +49,7 @@ def joined(
     Returns:
         What is left of both, and the measured ones that went.
     """
-    declared = [f for result in results for f in result.findings]
+    declared = _reshaped([f for result in results for f in result.findings])
     claims = {id(result.findings[n]): claim for result in results for n, claim in result.claims.items()}
     echoes = {
         id(f): [
@@ -64,6 +65,21 @@ def joined(
             _take_over(finding, echoes[id(finding)])
     left = [m for m in measured if id(m) not in gone]
     return _grouped(declared) + left, [m for m in measured if id(m) in gone]
+
+
+_SHAPES = frozenset(
+    ["bidirectional", "groups", "hidden-size", "in-channels", "in-features", "input-size", "num-layers"]
+)
+"""Kinds by which a layer's parameters get another shape, and so start from another scale or stand for other ones."""
+
+
+def _reshaped(declared: list[Finding]) -> list[Finding]:
+    """Without initial values that differ because their layer has other parameters."""
+    owners = {f.candidate.path for f in declared if f.kind in _SHAPES and f.candidate is not None}
+    return [
+        f for f in declared
+        if f.stage != "initialization" or f.candidate is None or f.candidate.path.rpartition(".")[0] not in owners
+    ]  # fmt: skip
 
 
 def _take_over(finding: Finding, echoes: list[Finding]) -> None:

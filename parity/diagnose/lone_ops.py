@@ -31,6 +31,7 @@ def name_lone_op(
     Returns:
         What the candidate does other than the reference, in words; empty where it is not that.
     """
+    others = [op for op in others if not flow.ops[op.order].view]  # what only rearranges stands for no op
     own, other = (Counter(filter(None, (_plain(op.name) for op in side))) for side in (ops, others))
     evidence = finding.cause.evidence if finding.cause is not None else ""
     if own > other and (own - other)[_plain(ops[0].name)] and not ops[0].view:
@@ -79,7 +80,11 @@ def _enclosing(path: str, flow: Flow) -> str:
 _ALIASES = {
     "biasadd": "", "linear": "matmul", "dense": "matmul", "addmm": "matmul", "baddbmm": "matmul", "bmm": "matmul",
     "batchmatmul": "matmul", "mm": "matmul", "truediv": "div", "realdiv": "div", "adds": "add", "subs": "sub",
-    "muls": "mul", "divs": "div",
+    "muls": "mul", "divs": "div", "upsamplebilinear": "bilinear", "resizebilinear": "bilinear",
+    "upsamplenearest": "nearest", "resizenearestneighbor": "nearest", "upsamplebicubic": "bicubic",
+    "resizebicubic": "bicubic", "upsamplelinear": "linear1", "resizelinear": "linear1", "hardtanh": "relu6",
+    "convtranspose": "conv2dtranspose", "gather": "embedding", "nlllossnd": "nllloss",
+    "kldiv": "kldivloss", "bcewithlogitsloss": "binarycrossentropywithlogits",
 }  # fmt: skip
 """What one framework does in an op of its own is part of another in the other one, or is called otherwise."""
 

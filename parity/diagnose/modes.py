@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from parity.diagnose.counterparts import Counterparts
@@ -45,7 +45,23 @@ def modes(reference: Trace, candidate: Trace) -> list[Mode]:
         undrawn = masks(reference, step) - masks(candidate, step)
         if any(first == step for _, first in differing) or (undrawn and not training):
             return [_whole(reference, candidate, training, Claim(*moody), step)]
-    return [_one(pair, flags[1][pair.candidate.path][first], first) for pair, first in differing]
+    moved = {pair.candidate.path for pair, _ in differing}
+    agreeing = {p.candidate.path for p in pairs if sensitive(p.reference) or sensitive(p.candidate)} - moved
+    groups: dict[tuple[str, int, bool], list[LayerPair]] = defaultdict(list)
+    for pair, first in differing:
+        training = flags[1][pair.candidate.path][first]
+        groups[(_switched(pair.candidate.path, training, first, flags[1], agreeing), first, training)].append(pair)
+    return [_together(together, *key) for key, together in groups.items()]
+
+
+def _switched(path: str, training: bool, step: int, flags: dict[str, dict[int, bool]], agreeing: set[str]) -> str:
+    """The outermost layer around a path that runs in this mode, and in which no layer has its counterpart's mode."""
+    words = path.split(".")
+    for outer in (".".join(words[:n]) for n in range(1, len(words))):
+        inside = any(other.startswith(outer + ".") for other in agreeing)
+        if flags.get(outer, {}).get(step) is training and not inside:
+            return outer
+    return path
 
 
 def masks(trace: Trace, step: int = 0) -> Counter[int]:
@@ -117,19 +133,22 @@ def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim, ste
     return Mode(finding, claim)
 
 
-def _one(pair: LayerPair, training: bool, step: int) -> Mode:
-    r, c = Names.of(pair.reference), Names.of(pair.candidate)
+def _together(pairs: list[LayerPair], switched: str, step: int, training: bool) -> Mode:
+    """Layers whose mode differs because of one call of `set_train` that is missing, or one too many."""
+    r, c = Names.of(pairs[0].reference), Names.of(pairs[0].candidate)
     r.value, c.value = _word(not training), _word(training)
     text = (
         f"{c.path} ({c.file}:{c.line}) runs in {_word(training)} mode, {r.path} ({r.file}:{r.line}) in "
         f"{_word(not training)} mode"
     )
+    if len(pairs) > 1:
+        text += f"; likewise {some([pair.candidate.path for pair in pairs[1:]])}"
     cause = Cause("set_train was called for this layer on one side only", 0.9)
     finding = Finding(
         f"{_word(training)}-mode", "structure", "fault", "introduced", step, None, r, c, None, None, None, text, cause
     )
-    finding.fix = f"{c.path}.set_train({not training})"
-    return Mode(finding, Claim(frozenset([r.path]), frozenset([c.path])))
+    finding.fix = f"{switched}.set_train({not training})"
+    return Mode(finding, Claim(*(frozenset(layer.path for layer in side) for side in zip(*pairs, strict=True))))
 
 
 def _word(training: bool) -> str:

@@ -216,7 +216,10 @@ def _named(
     where = f"on {len(affected)} of {len(data.names)} parameters ({patterns([data.names[k] for k in affected])})"
     message = f"{at(c)} updates {what}, {where}, optimizer, step {step}: {numbers(worst)}; the reference's is {at(r)}"
     evidence = f"so changed, the reference's rule makes the candidate's updates of {len(calls.candidate)} steps"
-    return _finding(worst, kind or change.kind, r, c, message, Cause(f"{what}, {where}", 0.95, evidence))
+    finding = _finding(worst, kind or change.kind, r, c, message, Cause(f"{what}, {where}", 0.95, evidence))
+    if change.field == "decoupled" and declared.decoupled and calls.reference[0].class_name == "AdamW":
+        finding.fix = "mindspore.experimental.optim.AdamW(...), which decouples the decay"
+    return finding
 
 
 def _rounding(fitted: object, declared: object) -> bool:

@@ -187,6 +187,14 @@ class TestFused:
         assert pairs(mapping)["attn.proj.weight"] == "attn.out.weight"
         assert set(there_and_back(mapping, mine, theirs)) == {p.name for p in mine}
 
+    def test_a_query_beside_keys_and_values(self) -> None:
+        uneven = [dense("attn.q", 8, 8, 0, 1), dense("attn.kv", 16, 8, 0, 2), dense("attn.out", 8, 8, [1, 2], 4)]
+        mapping, mine, theirs = mapped(uneven, self.WHOLE)
+        (weight,) = [p for p in mapping.pairs if p.candidate == "attn.qkv.weight"]
+        assert (weight.transform, weight.parts) == ("parts", ["attn.q.weight", "attn.kv.weight"])
+        assert pairs(mapping)["attn.proj.weight"] == "attn.out.weight"
+        assert set(there_and_back(mapping, mine, theirs)) == {p.name for p in mine}
+
     def test_both_split_stays_split(self) -> None:
         mapping, _, _ = mapped(self.SPLIT, self.SPLIT)
         assert {p.transform for p in mapping.pairs} == {"same"}

@@ -253,3 +253,27 @@ class TestQuickGap:
         assert quick_gap(a, a) is None
         assert quick_gap(a.astype(np.float64), a) is None
         assert quick_gap(np.ones((80, 80), np.float32).T[:, ::2], np.ones((80, 40), np.float32)) is None
+
+
+class TestSentinels:
+    def test_where_both_mask_which_number_it_is_does_not_matter(self) -> None:
+        scores = normal(4, 5)
+        mine, theirs = scores.copy(), scores.copy()
+        mine[:, 3], theirs[:, 3] = -1e9, -1e30
+        assert distance(mine, theirs) == 0.0
+
+    def test_a_mask_on_one_side_is_a_difference(self) -> None:
+        scores = normal(4, 5)
+        mine, theirs = scores.copy(), scores.copy()
+        mine[:, 3], theirs[:, 3] = -1e9, 0.0
+        assert distance(mine, theirs) > 1
+        assert distance(theirs, mine) > 0.9
+
+    def test_the_search_tells_them_apart(self) -> None:
+        masked, open_, other = normal(4, 5), normal(4, 5), normal(4, 5)
+        masked[:, 3], open_[:, 3], other[:, 3] = -1e9, 0.0, -1e30
+        index = Index()
+        index.add(1, Sketch(open_))
+        assert all(gap > 1e-3 for gap, _, _ in index.nearest(Sketch(masked)))
+        index.add(2, Sketch(other))
+        assert index.nearest(Sketch(masked))[0][:2] == (0.0, 2)

@@ -186,6 +186,11 @@ class TestValues:
 
 
 class TestParameters:
+    def test_slices_are_ops(self, run: Captured) -> None:
+        op = next(op for op in run.trace.of(OpEvent, 0) if op.name == "getitem" and op.path == "")
+        assert op.view
+        assert op.shapes == [(6, 4)]
+
     def test_tied_weights_are_one_parameter_of_two_names(self, run: Captured) -> None:
         names = {p.name: p.names for p in run.trace.parameters}
         assert names["encode.weight"] == ["encode.weight", "decode.weight"]

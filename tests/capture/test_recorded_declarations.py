@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from traces import Captured
 
+from parity.capture.frameworks.describe import bound_arguments, constructor_of
 from parity.diagnose.hyper_loaders import epochs_of
 from parity.model import ObjectInfo, OptimizerEvent
 
@@ -80,6 +81,26 @@ def objects(run: Captured, kind: str) -> list[ObjectInfo]:
 def groups(run: Captured, key: str) -> list[list[Any]]:
     events: list[OptimizerEvent] = run.trace.of(OptimizerEvent)
     return [[group.get(key) for group in event.groups] for event in events]
+
+
+def test_a_schedule_that_has_no_real_value_after_the_end(tmp_path: Path) -> None:
+    script = TORCH.replace(
+        "MultiStepLR(optimizer, milestones=[2, 4], gamma=0.5)", "LambdaLR(optimizer, lambda i: (1 - i / 5) ** 0.9)"
+    )
+    run = Captured(tmp_path, script, "--steps", "3")
+    assert [len(plan.values) for plan in objects(run, "rates")] == [9, 9]
+
+
+def test_recurrent_layers_tell_their_arguments_by_name() -> None:
+    import mindspore
+    import torch
+
+    for kind, bias in ((torch.nn.GRU, "bias"), (mindspore.nn.LSTM, "has_bias")):
+        constructor = constructor_of(kind, kind.__init__)
+        arguments, given = bound_arguments(constructor, (4, 8, 2), {"batch_first": True}, lambda value: False)
+        assert (arguments["num_layers"], arguments["bidirectional"], arguments[bias]) == (2, False, True)
+        assert given == ["input_size", "hidden_size", "num_layers", "batch_first"]
+    assert constructor_of(torch.nn.Linear, torch.nn.Linear.__init__) is torch.nn.Linear.__init__
 
 
 class TestTorch:

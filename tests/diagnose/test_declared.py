@@ -215,6 +215,15 @@ class TestOptimizers:
         assert found.candidate is not None
         assert (found.candidate.path, found.reference.value, found.candidate.value) == ("opt", 0.1, 0.05)
 
+    def test_momentum_in_one_convention(self, pair: Pair) -> None:
+        mine = {"num_features": 8, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
+        theirs = {"num_features": 8, "eps": 1e-5, "momentum": 0.1, "affine": True, "use_batch_statistics": None}
+        pair.reference.layers[1] = ("norm", "BatchNorm1d", mine, [])
+        pair.candidate.layers[1] = ("ln", "BatchNorm1d", {**theirs, "data_format": "NCHW"}, ["momentum"])
+        found = pair.only(hyperparameters)
+        assert found.kind == "norm-momentum"
+        assert "which PyTorch calls 0.9" in found.message
+
     def test_rounding_of_rates_is_nothing(self, pair: Pair) -> None:
         pair.candidate.rates = [float(np.float32(0.1))] * STEPS
         assert pair.findings(hyperparameters) == []
@@ -324,6 +333,17 @@ class TestStructure:
         assert found.kind == "eval-mode"
         assert found.candidate is not None
         assert found.candidate.path == "dropout"
+
+    def test_the_outermost_layer_that_was_not_switched(self, pair: Pair) -> None:
+        sides = (pair.reference, "drop", "Sequential"), (pair.candidate, "dropout", "SequentialCell")
+        for model, name, container in sides:
+            layers = [("first.a", "Dropout", {"p": 0.2}, ["p"]), ("first.b", "Dropout", {"p": 0.2}, ["p"])]
+            model.layers[2:3] = [("first", container, {}, []), *layers, (name, "Dropout", {"p": 0.1}, ["p"])]
+        pair.candidate.training = {"first": False, "first.a": False, "first.b": False}
+        found = pair.only(structure)
+        assert found.candidate is not None
+        assert (found.candidate.path, found.fix) == ("first.a", "first.set_train(True)")
+        assert "likewise first.b" in found.message
 
     def test_a_dropout_on_one_side_is_a_hint(self, pair: Pair) -> None:
         pair.reference.layers.append(("last", "Dropout", {"p": 0.2}, ["p"]))

@@ -10,8 +10,9 @@ import pytest
 from written import Written
 
 from parity.compare.faults import Judged
-from parity.diagnose.gradients import Clip, Treated, clipping, processing_cause, treated
+from parity.diagnose.gradients import Clip, Treated, clipping, name_scaled_losses, processing_cause, treated
 from parity.diagnose.recorded import Calls
+from parity.document import Finding
 from parity.measured import Measured
 from parity.trace import Trace
 
@@ -161,3 +162,16 @@ def test_the_epsilon_of_clipping_has_its_own_name(tmp_path: Path) -> None:
     same = clipped_without_epsilon(0.1, 0.0)
     assert not cause(tmp_path / "2", same, same, 1 + 1e-4).startswith("clip-epsilon")
     assert not cause(tmp_path / "3", summed, summed, 1 + 1e-6 / norm).startswith("clip-epsilon")
+
+
+@pytest.mark.parametrize(
+    ("owners", "kind"), [(("a.weight", "a.weight"), "accumulation"), (("a.weight", "b.weight"), "unexplained")]
+)
+def test_passes_of_two_models_do_not_add_up(tmp_path: Path, owners: tuple[str, str], kind: str) -> None:
+    side = Written(tmp_path, "candidate")
+    for number, name in enumerate(owners):
+        side.gradients(0, number, {name: np.ones(SHAPES[name])})
+    record = Measured(0, "loss", "loss", "", 0, "", "", -1, error=1.0, scale=1.0, factor=2.0)
+    finding = Finding("unexplained", "loss", "fault", "introduced", 0, None, None, None, 1.0, 1e-7, None, "differs")
+    name_scaled_losses([finding], [Judged(record, 1e-7, 1e7, True)], side.trace())
+    assert finding.kind == kind

@@ -12,7 +12,7 @@ import pytest
 from parity.diagnose.initialization import judge
 from parity.diagnose.stage import Context, Result
 from parity.measured import Forced
-from parity.model import InitialEvent, LayerInfo, Layers, Meta, ParameterInfo
+from parity.model import EvaluationEvent, InitialEvent, LayerInfo, Layers, Meta, ParameterInfo
 from parity.trace import Trace, TraceWriter
 
 
@@ -51,8 +51,12 @@ def random(scale: float, *shape: int, seed: int = 0, uniform: bool = False, law:
     return Parameter(values[0].reshape(shape).astype(np.float32), values.astype(np.float32), law, **more)
 
 
-def write(path: Path, parameters: dict[str, Parameter], mapping: list[dict[str, Any]] | None = None) -> Trace:
+def write(
+    path: Path, parameters: dict[str, Parameter], mapping: list[dict[str, Any]] | None = None, events: Any = ()
+) -> Trace:
     writer = TraceWriter(path)
+    for event in events:
+        writer.event(event)
     layers: dict[str, LayerInfo] = {}
     infos = []
     for number, (name, parameter) in enumerate(parameters.items()):
@@ -149,6 +153,31 @@ def test_a_single_number_that_came_unseen_is_undecided(compare: Judge) -> None:
     found = compare({"a.bias": mine}, {"a.bias": random(0.3, 1, uniform=True, seed=1)})
     assert found.findings == []
     assert found.stage.note is not None and "a.bias" in found.stage.note
+
+
+@pytest.mark.parametrize("number", [-2.0, 40.123456])
+def test_a_single_number_that_was_written_or_lies_far_away(compare: Judge, number: float) -> None:
+    mine = Parameter(np.array([number], np.float32))
+    (finding,) = compare({"a.bias": mine}, {"a.bias": random(0.3, 1, uniform=True, seed=1)}).findings
+    assert (finding.kind, finding.severity) == ("initializer", "fault")
+
+
+def test_constants_that_changed_places_were_paired_crosswise(compare: Judge) -> None:
+    ones, zeros = (Parameter(np.full(8, value, np.float32)) for value in (1.0, 0.0))
+    assert compare({"a.gamma": ones, "b.gamma": zeros}, {"a.gamma": zeros, "b.gamma": ones}).findings == []
+    halves = Parameter(np.full(8, 0.5, np.float32))
+    assert len(compare({"a.gamma": ones, "b.gamma": zeros}, {"a.gamma": zeros, "b.gamma": halves}).findings) == 2
+
+
+def test_statistics_of_a_model_that_was_called_before_the_first_step(tmp_path: Path) -> None:
+    zeros, moved = Parameter(np.zeros(4, np.float32), buffer=True), Parameter(np.arange(4.0), buffer=True)
+    same = {"transform": "same", "how": "", "confidence": 0.99, "start": 0, "stop": 0, "parts": []}
+    pairs = [{**same, "reference": "g.bn.mean", "candidate": "g.bn.mean"}]
+    reference = write(tmp_path / "reference.trace", {"g.bn.mean": zeros})
+    for called, count in (("d", 1), ("g", 0)):
+        event = EvaluationEvent(0, called, True, 1, "s.py", 3)
+        candidate = write(tmp_path / f"{called}.trace", {"g.bn.mean": moved}, pairs, [event])
+        assert len(judge(Context(reference, candidate, Forced(), [], None)).findings) == count
 
 
 def test_too_few_draws_are_undecided(compare: Judge) -> None:

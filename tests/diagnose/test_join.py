@@ -57,7 +57,16 @@ def test_momentum_shows_in_the_statistics_only() -> None:
 def test_a_missing_parameter_is_the_biass_echo() -> None:
     lone = measured("conv", "structure", "parameter-missing")
     assert len(joined([result(declared("bias", "conv"))], [lone])[0]) == 1
+    assert len(joined([result(declared("affine", "conv"))], [lone])[0]) == 1
     assert len(joined([result(declared("padding", "conv"))], [lone])[0]) == 2
+
+
+def test_a_piece_that_runs_through_a_layer() -> None:
+    through = measured("block")
+    left, folded = joined([result(declared("layer-type", "block.act"))], [through], {id(through): {"block.act"}})
+    assert ([f.severity for f in left], len(folded)) == (["fault"], 1)
+    left, folded = joined([result(declared("layer-type", "block.act"))], [through], {id(through): {"block.drop"}})
+    assert ([f.severity for f in left], len(folded)) == (["warning", "fault"], 0)
 
 
 def test_claims() -> None:
@@ -76,3 +85,10 @@ def test_equal_warnings_are_one() -> None:
     left, _ = joined([result(*many, other)], [measured("conv2")])
     assert [f.candidate.path for f in left if f.candidate] == ["conv0", "conv2", "conv9"]
     assert left[0].message.endswith("; so in 2 more layers")
+
+
+def test_initial_values_of_a_layer_of_another_size() -> None:
+    start = declared("initializer", "lstm.weight_ih_l1", "initialization")
+    shape = declared("bidirectional", "lstm")
+    assert [f.kind for f in joined([result(shape), result(start)], [])[0]] == ["bidirectional"]
+    assert len(joined([result(declared("dropout-rate", "lstm")), result(start)], [])[0]) == 2

@@ -234,6 +234,17 @@ def test_what_only_one_side_has() -> None:
     assert "device" not in rows
 
 
+def test_padding_that_an_average_leaves_out() -> None:
+    entry = mapping.lookup("AvgPool2d", "AvgPool2d")
+    assert entry is not None
+    mine = {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": True}
+    theirs = {"kernel_size": 3, "stride": 2, "pad_mode": "same", "padding": 0, "count_include_pad": True}
+    for included, equal in ((True, False), (False, True)):
+        rows = mapping.compare(entry, {**mine, "count_include_pad": included}, theirs, [2, 4, 7, 7])
+        (row,) = [row for row in rows if row.parameter.reference == "padding"]
+        assert row.equal is equal
+
+
 def test_a_lookup_is_fast_and_imports_no_framework() -> None:
     code = (
         "import sys, time; from parity import mapping; t = time.process_time(); mapping.find('Conv2d'); "

@@ -11,12 +11,49 @@ from typing import Any
 import numpy as np
 
 
-@lru_cache(maxsize=4096)
-def _signature(function: Any) -> inspect.Signature | None:
+def _told(function: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
+
+
+_signature = lru_cache(maxsize=4096)(_told)
+
+
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def constructor_of(cls: type, init: Any) -> Any:
+    """The constructor that tells its parameters, of a class that passes whatever it is given on to its base.
+
+    So do the recurrent layers of both frameworks, behind a `mode` of their own.
+
+    Args:
+        cls: The class.
+        init: Its constructor.
+    """
+    return _behind(cls) or init
+
+
+@lru_cache(maxsize=4096)
+def _behind(cls: type) -> Any:
+    if cls.__name__ == "RNN":  # which takes a nonlinearity of its own
+        return None
+    signature = _told(cls.__init__)  # type: ignore[misc]
+    own = list(signature.parameters.values())[1:] if signature is not None else []
+    if not own or any(p.kind not in _ANY for p in own):
+        return None
+    for base in cls.__mro__[1:]:
+        behind = _told(vars(base)["__init__"]) if "__init__" in vars(base) else None
+        if behind is not None and list(behind.parameters)[1:2] == ["mode"]:
+            known = [p for name, p in behind.parameters.items() if name != "mode"]
+
+            def passed(*args: Any, **kwargs: Any) -> None: ...
+
+            passed.__signature__ = behind.replace(parameters=known)  # type: ignore[attr-defined]
+            return passed
+    return None
 
 
 def plain(value: Any, is_tensor: Callable[[Any], bool], depth: int = 2) -> Any:

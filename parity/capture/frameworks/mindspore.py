@@ -22,7 +22,7 @@ from mindspore.train import serialization
 
 from parity.capture.frameworks import mindspore_data as datasets
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
-from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.describe import bound_arguments, constructor_of
 from parity.capture.frameworks.direct import follow_direct
 from parity.capture.frameworks.mindspore_declared import optimizer_groups, planned_rates, wrap_declared
 from parity.capture.frameworks.mindspore_initial import NUMPY, OPS, Fills
@@ -184,7 +184,7 @@ class MindSporeAdapter:
             if not issubclass(cls, _COMPILED) and not hasattr(cls, "bprop"):
                 follow_direct(self, cls, "construct")
             file, line = self.session.source.here()
-            arguments, given = bound_arguments(_constructor(cls), args, kwargs, self.is_tensor)
+            arguments, given = bound_arguments(constructor_of(cls, _constructor(cls)), args, kwargs, self.is_tensor)
             object.__setattr__(made, "_parity_made", Made(file, line, arguments, given))
             return made
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.capture.frameworks import loaders
 from parity.capture.frameworks.base import Held, Made, Origin, Planned, made_of, tensors_in
-from parity.capture.frameworks.describe import bound_arguments
+from parity.capture.frameworks.describe import bound_arguments, constructor_of
 from parity.capture.frameworks.direct import follow_direct
 from parity.capture.frameworks.torch_declared import planned_rates, wrap_declared
 from parity.capture.frameworks.torch_devices import force_cpu
@@ -25,6 +25,7 @@ from parity.capture.frameworks.torch_func import transformed, wrap_transforms
 from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
 from parity.capture.frameworks.torch_ops import (
     IGNORED,
+    TRANSPOSED,
     VIEWS,
     is_inplace,
     name_of,
@@ -134,7 +135,7 @@ class TorchAdapter:
             made: Any = object.__new__(cls)
             follow_direct(self, cls, "forward", transformed)
             file, line = self.session.source.here()
-            constructor = cls.__init__  # type: ignore[misc]
+            constructor = constructor_of(cls, cls.__init__)  # type: ignore[misc]
             arguments, given = bound_arguments(constructor, args, kwargs, torch.is_tensor)
             object.__setattr__(made, "_parity_made", Made(file, line, arguments, given))
             return made
@@ -238,7 +239,7 @@ class TorchAdapter:
                 session.glimpsed([args, kwargs], result)
             return result
         name = name_of(func)
-        if name.startswith("__get") or name.startswith("__set__"):
+        if name == "__set__" or (getattr(func, "__name__", "") == "__get__" and name not in TRANSPOSED):
             return func(*args, **kwargs)
         args, kwargs = session.arguments(func, args, kwargs)
         inplace = is_inplace(name)

@@ -98,8 +98,11 @@ def planned_rates(adapter: Any, optimizer: Any, done: int, steps: int, epoch: in
                     schedule.step()
                 except Exception:  # the schedule may hold any code of the user's, and may end
                     break
-            for rates, group in zip(values, groups, strict=True):
-                rates.append(float(group["lr"]))
+            rates = [group["lr"] for group in groups]
+            if any(isinstance(rate, complex) for rate in rates):  # a root of what is left, after the last step
+                break
+            for planned, rate in zip(values, rates, strict=True):
+                planned.append(float(rate))
     names = [[adapter.session.parameter_name(p) or "" for p in g["params"]] for g in groups]
     kind, made = type(schedule).__name__, adapter.made(schedule)
     return [Planned(group, rates, kind, made, epoch) for group, rates in zip(names, values, strict=True) if rates]

@@ -120,6 +120,52 @@ def flat_values(tensor: Any) -> list[float]:
     return []
 
 
+def absolute_terms(name: str, inputs: list[Any], position: int, gradient: Any) -> np.ndarray | None:
+    """The sum of the absolute terms of the gradient that an op sends back to one of its two inputs.
+
+    Args:
+        name: The op.
+        inputs: What it took, at least one of them.
+        position: Of the input that is asked about.
+        gradient: What came back to its output.
+
+    Returns:
+        Float64 of the input's shape; None for ops of which nothing is known.
+    """
+    own, g = inputs[position], gradient.detach().abs().double()
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        other = inputs[1 - position].detach().abs().double() if len(inputs) == 2 else None
+        if name in ("add", "sub", "rsub"):
+            terms = g
+        elif name == "mul":
+            terms = g if other is None else g * other
+        elif name in ("matmul", "mm") and other is not None and own.dim() == 2 and min(other.dim(), g.dim()) >= 2:
+            terms = other.reshape(-1, other.shape[-1]).T @ g.reshape(-1, g.shape[-1]) if position else g @ other.mT
+        else:
+            return None
+        if terms.dim() < own.dim():
+            return None
+        return np.asarray(terms.sum_to_size(own.shape).cpu().numpy())
+
+
+def cancelled(output: Any, gradient: Any) -> float:
+    """The size of the terms of a log-softmax's gradient as a multiple of the gradient's own, from 1 to 1000.
+
+    Args:
+        output: Logarithms of probabilities.
+        gradient: What came back to them.
+    """
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        p, g = output.detach().double().exp(), gradient.detach().double()
+        one = torch.ones((), dtype=p.dtype, device=p.device)
+        axis = next((d for d in (-1, 1, 0) if p.dim() > max(d, 0) and torch.allclose(p.sum(d), one)), None)
+        if axis is None:
+            return 1.0
+        result = g - p * g.sum(axis, keepdim=True)
+        terms = g.abs() + p * g.abs().sum(axis, keepdim=True)
+        return float(min(1e3, max(1.0, terms.norm() / max(float(result.norm()), 1e-300))))
+
+
 def sums_of_absolute_terms(layer: Any, x: Any, gradient: Any) -> dict[str, np.ndarray]:
     """For each parameter of a known layer, the sum of the absolute terms of its gradient.
 

@@ -22,6 +22,8 @@ VIEWS = frozenset(
         "t",
         "mT",
         "T",
+        "H",
+        "mH",
         "swapaxes",
         "swapdims",
         "movedim",
@@ -36,7 +38,7 @@ VIEWS = frozenset(
         "unbind",
         "select",
         "narrow",
-        "__getitem__",
+        "getitem",
         "detach",
         "clone",
         "to",
@@ -103,12 +105,19 @@ _SYMBOLS = {
     "__neg__": "neg", "__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__gt__": "gt", "__le__": "le", "__ge__": "ge",
     "__and__": "logical_and", "__or__": "logical_or", "__invert__": "logical_not", "__setitem__": "setitem_",
     "__abs__": "abs", "__div__": "div", "__floordiv__": "floor_divide", "__mod__": "remainder", "__xor__": "xor",
+    "__getitem__": "getitem",
 }  # fmt: skip
+
+
+TRANSPOSED = frozenset(["T", "mT", "H", "mH"])
+"""Attributes of a tensor that are ops."""
 
 
 def name_of(func: Any) -> str:
     """The op's usual name: `add` for `Tensor.__add__` and for `torch.add`."""
     name = getattr(func, "__name__", type(func).__name__)
+    if name == "__get__":
+        name = getattr(getattr(func, "__self__", None), "__name__", name)
     return _SYMBOLS.get(name, name)
 
 
