@@ -23,7 +23,7 @@ from mindspore.common import initializer as ms
 
 from parity.capture.frameworks.mindspore_initial import Fills
 from parity.capture.frameworks.torch_initial import WHOLE, Provenance, drawing
-from parity.diagnose.distributions import Sample, difference, holm, sample_of
+from parity.diagnose.initial.distributions import Sample, difference, holm, sample_of
 from parity.diagnose.initialization import LEVEL
 
 VALUES = 32768

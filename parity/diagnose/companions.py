@@ -10,9 +10,9 @@ import numpy as np
 from parity.align.candidate import beside
 from parity.align.companions import copied_from, paired
 from parity.compare.faults import Judged
-from parity.diagnose.averages import LEAST, SURE, fit
 from parity.diagnose.graph import common
 from parity.diagnose.names import at, numbers
+from parity.diagnose.optimization.averages import LEAST, SURE, fit
 from parity.document import Cause, Finding, Place
 from parity.model import (
     AsideEvent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parity import mapping
-from parity.diagnose.nested import differences
+from parity.diagnose.hyper.nested import differences
 from parity.mapping import ABSENT, Compared, Entry, Parameter
 from parity.trace import Trace
 

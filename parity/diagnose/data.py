@@ -8,12 +8,12 @@ from parity.data.difference import How
 from parity.data.distribution import differ
 from parity.data.how import explain
 from parity.data.order import match_samples
-from parity.diagnose.batches import Judged, draws, judge_pair
-from parity.diagnose.entries import Differing, Entries, enters_unchanged
-from parity.diagnose.epochs import at, balance_findings, epoch_findings, finding, order_findings
-from parity.diagnose.health import health_findings
-from parity.diagnose.loaders import Loader, loaders_of, pair_columns, pair_loaders
-from parity.diagnose.pipelines import advise
+from parity.diagnose.loading.batches import Judged, draws, judge_pair
+from parity.diagnose.loading.entries import Differing, Entries, enters_unchanged
+from parity.diagnose.loading.epochs import at, balance_findings, epoch_findings, finding, order_findings
+from parity.diagnose.loading.health import health_findings
+from parity.diagnose.loading.loaders import Loader, loaders_of, pair_columns, pair_loaders
+from parity.diagnose.loading.pipelines import advise
 from parity.diagnose.stage import Context, Result, chosen
 from parity.document import Cause, Finding, Place, Stage
 from parity.samples import sketch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parity.diagnose.modes import Mode, sensitive
 from parity.diagnose.stage import HINT, Claim
+from parity.diagnose.tree.modes import Mode, sensitive
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, EvaluationEvent
 from parity.trace import Trace

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from parity.compare.faults import Judged
-from parity.diagnose.averages import averages
 from parity.diagnose.bent import Bent
 from parity.diagnose.companions import companions
-from parity.diagnose.gradients import name_scaled_losses
 from parity.diagnose.graph import CandidateOp, Flow, common, limit_of
 from parity.diagnose.lone_ops import name_lone_op
 from parity.diagnose.metrics import explain_evaluation, statistics
@@ -14,10 +12,12 @@ from parity.diagnose.names import Names
 from parity.diagnose.names import at as _at
 from parity.diagnose.names import numbers as _numbers
 from parity.diagnose.names import shape_of as _shape
-from parity.diagnose.optimizer import optimizer_findings
+from parity.diagnose.optimization.averages import averages
+from parity.diagnose.optimization.gradients import name_scaled_losses
+from parity.diagnose.optimization.optimizer import optimizer_findings
 from parity.diagnose.padding_rows import name_padding
 from parity.diagnose.structure import lone_parameters, untied
-from parity.diagnose.tying import tied_alone
+from parity.diagnose.tree.tying import tied_alone
 from parity.document import Cause, Finding, Place
 from parity.measured import Forced, ForcedOp, Measured
 from parity.model import EVALUATION, OpEvent

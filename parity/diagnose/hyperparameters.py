@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from parity.diagnose.hyper_clipping import compared_clipping
-from parity.diagnose.hyper_configs import compared_configurations
-from parity.diagnose.hyper_layers import compared_layers, compared_losses
-from parity.diagnose.hyper_listed import listed
-from parity.diagnose.hyper_loaders import compared_loaders
-from parity.diagnose.hyper_optimizers import compared_optimizers
+from parity.diagnose.hyper.clipping import compared_clipping
+from parity.diagnose.hyper.configs import compared_configurations
+from parity.diagnose.hyper.layers import compared_layers, compared_losses
+from parity.diagnose.hyper.listed import listed
+from parity.diagnose.hyper.loaders import compared_loaders
+from parity.diagnose.hyper.optimizers import compared_optimizers
 from parity.diagnose.stage import Claim, Context, Result
 from parity.document import Stage
 

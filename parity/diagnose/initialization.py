@@ -6,10 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Hashable
 
-from parity.diagnose.distributions import difference, holm, seen
-from parity.diagnose.initial_contrast import Contrast, contrast
-from parity.diagnose.initial_values import Pair, Part, Sides, law_of, sample
-from parity.diagnose.initializers import fix_for, said
+from parity.diagnose.initial.contrast import Contrast, contrast
+from parity.diagnose.initial.distributions import difference, holm, seen
+from parity.diagnose.initial.initializers import fix_for, said
+from parity.diagnose.initial.values import Pair, Part, Sides, law_of, sample
 from parity.diagnose.names import Names
 from parity.diagnose.stage import Context, Result
 from parity.document import Cause, Finding, Stage

@@ -16,12 +16,12 @@ from parity.diagnose import accumulated, data, environment, hyperparameters, ini
 from parity.diagnose.decided import settle
 from parity.diagnose.findings import findings_of
 from parity.diagnose.join import joined
-from parity.diagnose.lone_layers import lone_layers
 from parity.diagnose.metric_values import metric_values
 from parity.diagnose.network import networks
 from parity.diagnose.stage import Context, Result, chosen
 from parity.diagnose.training import judge as judge_training
-from parity.diagnose.wiring import explain_order
+from parity.diagnose.tree.lone_layers import lone_layers
+from parity.diagnose.tree.wiring import explain_order
 from parity.document import STAGES, Comparison, Finding, Place, Side
 from parity.errors import TraceError
 from parity.measured import Forced, read_forced

@@ -7,13 +7,13 @@ from collections import defaultdict
 
 import numpy as np
 
-from parity.diagnose.dropouts import lone_dropouts
-from parity.diagnose.dtypes import dtypes
 from parity.diagnose.evaluations import evaluated
-from parity.diagnose.modes import modes
 from parity.diagnose.names import Names
 from parity.diagnose.stage import Claim, Context, Result
-from parity.diagnose.trainable import trained
+from parity.diagnose.tree.dropouts import lone_dropouts
+from parity.diagnose.tree.dtypes import dtypes
+from parity.diagnose.tree.modes import modes
+from parity.diagnose.tree.trainable import trained
 from parity.document import Cause, Finding, Place, Stage
 from parity.model import CallEvent, ParameterGradEvent
 from parity.trace import Trace

@@ -9,7 +9,7 @@ import pytest
 from traces import Captured
 
 from parity.capture.frameworks.describe import bound_arguments, constructor_of
-from parity.diagnose.hyper_loaders import epochs_of
+from parity.diagnose.hyper.loaders import epochs_of
 from parity.model import ObjectInfo, OptimizerEvent
 
 TORCH = """

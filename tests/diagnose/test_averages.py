@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.diagnose.averages import averages
+from parity.diagnose.optimization.averages import averages
 from parity.model import Meta, ShadowEvent
 from parity.trace import Trace, TraceWriter
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from parity.diagnose.distributions import difference, holm, kind, ks_p, mean_p, sample_of, seen, variance_p
+from parity.diagnose.initial.distributions import difference, holm, kind, ks_p, mean_p, sample_of, seen, variance_p
 from parity.sample import spread
 
 N = 32768

@@ -10,8 +10,15 @@ import pytest
 from written import Written
 
 from parity.compare.faults import Judged
-from parity.diagnose.gradients import Clip, Treated, clipping, name_scaled_losses, processing_cause, treated
-from parity.diagnose.recorded import Calls
+from parity.diagnose.optimization.gradients import (
+    Clip,
+    Treated,
+    clipping,
+    name_scaled_losses,
+    processing_cause,
+    treated,
+)
+from parity.diagnose.optimization.recorded import Calls
 from parity.document import Finding
 from parity.measured import Measured
 from parity.trace import Trace

@@ -10,8 +10,8 @@ import pytest
 import torch
 from updates import recorded, rule
 
-from parity.diagnose.hypotheses import LIMIT, Explanation, explain, subtle
-from parity.diagnose.rules import Updates, predicted
+from parity.diagnose.optimization.hypotheses import LIMIT, Explanation, explain, subtle
+from parity.diagnose.optimization.rules import Updates, predicted
 
 SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
 NESTEROV = {**SGD, "nesterov": True}

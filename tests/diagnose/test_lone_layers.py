@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.diagnose.lone_layers import lone_layers
+from parity.diagnose.tree.lone_layers import lone_layers
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, Item, LayerInfo, Layers, Meta
 from parity.trace import Trace, TraceWriter

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parity.diagnose.nested import differences, place_inside
+from parity.diagnose.hyper.nested import differences, place_inside
 
 CONFIG = {"model": {"depth": 6, "rates": [0.1, 0.2]}, "lr": 0.1, "name": "small", "ema": None}
 

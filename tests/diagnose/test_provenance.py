@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.diagnose.provenance import origin, rewritten, shown, tidy
+from parity.diagnose.hyper.provenance import origin, rewritten, shown, tidy
 from parity.model import LayerInfo, ObjectInfo
 
 LAYER = LayerInfo(0, "norm", "LayerNorm", "ms.py", 57, {"normalized_shape": [8], "epsilon": 1e-7}, ["normalized_shape"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from updates import recorded, rule
 
-from parity.diagnose.rules import predicted, rule_of, scores
+from parity.diagnose.optimization.rules import predicted, rule_of, scores
 
 KNOWN: list[tuple[str, dict[str, Any]]] = [
     ("SGD", {"lr": 0.1}),

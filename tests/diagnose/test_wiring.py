@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.diagnose.wiring import explain_order, swapped
+from parity.diagnose.tree.wiring import explain_order, swapped
 from parity.document import Finding, Place
 from parity.model import CallEvent, Item, LayerInfo, Layers, Meta, OpEvent, SourceEvent
 from parity.trace import Trace, TraceWriter

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.diagnose.rules import Rule, Updates, rule_of
+from parity.diagnose.optimization.rules import Rule, Updates, rule_of
 
 SHAPES = {"fc.weight": (12, 20), "fc.bias": (12,), "norm.weight": (12,), "norm.bias": (12,)}
 STEPS = 3

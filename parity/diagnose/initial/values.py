@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.nodes import squeezed
-from parity.diagnose.distributions import Sample, difference, kind, sample_of
+from parity.diagnose.initial.distributions import Sample, difference, kind, sample_of
 from parity.model import InitialEvent, LayerInfo, ParameterInfo
 from parity.sample import spread
 from parity.trace import Trace

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from parity.diagnose.batches import batch_sizes
-from parity.diagnose.entries import Entries
-from parity.diagnose.loaders import Loader, loaders_of, pair_loaders
-from parity.diagnose.provenance import configurations, origin, rewritten
-from parity.diagnose.settings import at
+from parity.diagnose.hyper.provenance import configurations, origin, rewritten
+from parity.diagnose.hyper.settings import at
+from parity.diagnose.loading.batches import batch_sizes
+from parity.diagnose.loading.entries import Entries
+from parity.diagnose.loading.loaders import Loader, loaders_of, pair_loaders
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
 from parity.model import ObjectInfo

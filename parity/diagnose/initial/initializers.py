@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from parity.diagnose.distributions import Sample
-from parity.diagnose.initial_values import Part, law_of
+from parity.diagnose.initial.distributions import Sample
+from parity.diagnose.initial.values import Part, law_of
 
 _ARGUMENTS = {
     "embedding_table": "embedding_table", "gamma": "gamma_init", "beta": "beta_init", "moving_mean": "moving_mean_init",

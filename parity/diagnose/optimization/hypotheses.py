@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from parity.diagnose.rules import Rule, Updates, allowed, predicted, residual, scores
+from parity.diagnose.optimization.rules import Rule, Updates, allowed, predicted, residual, scores
 
 LIMIT = 8.0
 """RMS units of rounding under which a rule explains an update: correct optimizers of MindSpore reach 3.1."""

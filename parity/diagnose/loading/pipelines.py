@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.data.difference import How
-from parity.diagnose.loaders import Loader
+from parity.diagnose.loading.loaders import Loader
 from parity.model import PipelineOp
 
 _CHANNELS = ("HWC2CHW", "ToTensor")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from parity.diagnose.hyper.settings import paired_parameters
 from parity.diagnose.names import Names
-from parity.diagnose.settings import paired_parameters
 from parity.document import Cause, Finding, Place
 from parity.model import OptimizerEvent, ParameterInfo, TensorRef
 from parity.trace import Trace

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.nested import place_inside
+from parity.diagnose.hyper.nested import place_inside
+from parity.diagnose.hyper.provenance import configurations, origin, rewritten, tidy
+from parity.diagnose.hyper.settings import paired_parameters
 from parity.diagnose.pairing import LayerPair, kind_of_layer, layer_pairs, losses
-from parity.diagnose.provenance import configurations, origin, rewritten, tidy
-from parity.diagnose.settings import paired_parameters
 from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
 from parity.mapping import ABSENT

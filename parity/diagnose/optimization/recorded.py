@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.align.candidate import own_scale, unit_of
-from parity.diagnose.rules import SAMPLE, SETTINGS, Updates
+from parity.diagnose.optimization.rules import SAMPLE, SETTINGS, Updates
 from parity.document import Place
 from parity.model import OptimizerEvent
 from parity.trace import Trace

@@ -10,7 +10,7 @@ import numpy as np
 from parity.align.candidate import own_scale
 from parity.compare.faults import Judged
 from parity.diagnose.lone_ops import EXTRA, MISSING
-from parity.diagnose.recorded import Calls
+from parity.diagnose.optimization.recorded import Calls
 from parity.document import Cause, Finding
 from parity.model import OptimizerEvent, ParameterGradEvent
 from parity.trace import Trace

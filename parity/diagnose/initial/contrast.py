@@ -7,8 +7,8 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from parity.diagnose.initial_values import Pair, Part, law_of, sample
-from parity.diagnose.initializers import said
+from parity.diagnose.initial.initializers import said
+from parity.diagnose.initial.values import Pair, Part, law_of, sample
 from parity.sample import spread
 
 _SAME = 1e-5

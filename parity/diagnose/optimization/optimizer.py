@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from parity.compare.faults import Judged
-from parity.diagnose.gradients import CLIP_EPSILON, ONE_SIDED, processing_cause
-from parity.diagnose.hypotheses import LIMIT, Change, Explanation, explain, subtle
 from parity.diagnose.names import at, numbers, patterns
-from parity.diagnose.recorded import Calls, calls_of, updates_of
-from parity.diagnose.rules import FAMILIES, Rule, Updates, rule_of, scores
+from parity.diagnose.optimization.gradients import CLIP_EPSILON, ONE_SIDED, processing_cause
+from parity.diagnose.optimization.hypotheses import LIMIT, Change, Explanation, explain, subtle
+from parity.diagnose.optimization.recorded import Calls, calls_of, updates_of
+from parity.diagnose.optimization.rules import FAMILIES, Rule, Updates, rule_of, scores
 from parity.document import Cause, Finding, Place
 from parity.tolerance import FACTOR
 from parity.trace import Trace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
-from parity.diagnose.provenance import configurations, origin, rewritten, shown, tidy
-from parity.diagnose.settings import Side, at, declared
+from parity.diagnose.hyper.provenance import configurations, origin, rewritten, shown, tidy
+from parity.diagnose.hyper.settings import Side, at, declared
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
 from parity.model import ObjectInfo

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.hyper_configs import paired_configurations
-from parity.diagnose.hyper_loaders import epochs_of
-from parity.diagnose.loaders import Loader, loaders_of, pair_loaders
+from parity.diagnose.hyper.configs import paired_configurations
+from parity.diagnose.hyper.loaders import epochs_of
+from parity.diagnose.hyper.provenance import Constructed, configurations, origin, tidy
+from parity.diagnose.hyper.settings import Setting, Side, paired_parameters
+from parity.diagnose.loading.loaders import Loader, loaders_of, pair_loaders
 from parity.diagnose.pairing import LayerPair, layer_pairs, losses
-from parity.diagnose.provenance import Constructed, configurations, origin, tidy
-from parity.diagnose.settings import Setting, Side, paired_parameters
 from parity.diagnose.stage import Context
 from parity.document import Listed, Value
 from parity.mapping import ABSENT, Compared

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.epochs import at, finding
-from parity.diagnose.loaders import Loader
+from parity.diagnose.loading.epochs import at, finding
+from parity.diagnose.loading.loaders import Loader
 from parity.document import Finding
 from parity.model import CallEvent, ColumnStatistics
 from parity.trace import Trace

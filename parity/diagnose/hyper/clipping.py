@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from parity.diagnose.provenance import shown, tidy
-from parity.diagnose.settings import Side
+from parity.diagnose.hyper.provenance import shown, tidy
+from parity.diagnose.hyper.settings import Side
 from parity.diagnose.stage import HINT, Context
 from parity.document import Cause, Finding, Place
 from parity.model import ObjectInfo

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.modes import masks
 from parity.diagnose.names import Names
 from parity.diagnose.pairing import layer_pairs
 from parity.diagnose.stage import HINT, Claim
+from parity.diagnose.tree.modes import masks
 from parity.document import Cause, Finding
 from parity.model import CallEvent, LayerInfo
 from parity.trace import Trace

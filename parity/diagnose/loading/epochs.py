@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from parity.data.distribution import histogram
-from parity.diagnose.batches import Judged
-from parity.diagnose.loaders import Loader, pair_columns
+from parity.diagnose.loading.batches import Judged
+from parity.diagnose.loading.loaders import Loader, pair_columns
 from parity.document import Cause, Finding, Place
 from parity.model import PipelineOp
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.data.difference import agree
-from parity.diagnose.loaders import LOOKED_AT, Loader, same_values
+from parity.diagnose.loading.loaders import LOOKED_AT, Loader, same_values
 from parity.document import Place
 from parity.model import CallEvent, EnteredEvent, OpEvent, TensorRef
 from parity.trace import Trace

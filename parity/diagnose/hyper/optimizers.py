@@ -6,9 +6,9 @@ from collections import defaultdict
 from typing import Any
 
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.hyper_rates import compared_rates
-from parity.diagnose.provenance import configurations, origin, rewritten, shown, tidy
-from parity.diagnose.settings import Setting, Side, at, declared, paired_parameters
+from parity.diagnose.hyper.provenance import configurations, origin, rewritten, shown, tidy
+from parity.diagnose.hyper.rates import compared_rates
+from parity.diagnose.hyper.settings import Setting, Side, at, declared, paired_parameters
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding
 from parity.mapping import Compared

@@ -10,7 +10,7 @@ from parity.data.difference import How
 from parity.data.how import explain
 from parity.data.images import rearranged
 from parity.data.order import Match, match_samples, name_order
-from parity.diagnose.loaders import LOOKED_AT, Loader, pair_columns
+from parity.diagnose.loading.loaders import LOOKED_AT, Loader, pair_columns
 from parity.model import TensorRef
 from parity.samples import DIGITS, digests
 

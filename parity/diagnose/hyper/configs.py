@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from parity.diagnose.nested import Difference, differences
-from parity.diagnose.provenance import configurations
+from parity.diagnose.hyper.nested import Difference, differences
+from parity.diagnose.hyper.provenance import configurations
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
 from parity.model import ObjectInfo

@@ -1,0 +1,1 @@
+"""What both scripts declare: layers' arguments, optimizers, schedules, loaders, settings."""

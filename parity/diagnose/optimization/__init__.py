@@ -1,0 +1,1 @@
+"""From gradients to updates: what is done to them, by which rule."""

@@ -1,0 +1,1 @@
+"""The tree of layers: what both models hold, call, train and share."""
