@@ -45,6 +45,10 @@ class ScriptError(ParityError):
     slug = "script-failed"
 
 
+class BatchesRefused(ScriptError):
+    """A candidate failed with the reference's batches, which hold another number of samples than its own."""
+
+
 class ScriptTimeout(ParityError):
     """A script did not come to its last step in time."""
 

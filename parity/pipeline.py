@@ -11,7 +11,7 @@ from parity.capture.job import Job
 from parity.capture.launch import capture, check_replaceable, run_job
 from parity.console import Console
 from parity.document import Comparison
-from parity.errors import CaptureFailed, OutOfSpace, ParityError, ScriptError, ScriptTimeout, TraceError
+from parity.errors import BatchesRefused, CaptureFailed, OutOfSpace, ParityError, ScriptError, ScriptTimeout, TraceError
 from parity.options import Request, Subject
 from parity.report.json import document, dumps
 from parity.reuse import Asked, References
@@ -82,6 +82,7 @@ class _Run:
         self.timings: dict[str, float] = {}
         self.errors: list[ParityError] = []
         self.notes: dict[str, list[str]] = {"reference": [], "candidate": []}
+        self.apart = False
 
     def compare(self) -> Comparison:
         from parity.data.keep import keep_batches
@@ -94,10 +95,8 @@ class _Run:
         if reference is None:
             reference = self._reference(self.request.reference, _steps(options.length, candidate))
         if candidate is None:
-            candidate = self._capture(
-                "candidate", self.request.candidate, _steps(options.length, reference), reference.path
-            )
-        exact = not (self.request.reference.is_trace or options.summary)
+            candidate = self._candidate(self.request.candidate, _steps(options.length, reference), reference.path)
+        exact = not (self.request.reference.is_trace or options.summary or self.apart)
         forced = self._force(reference, candidate) if exact else None
         self.console.begin("comparing")
         start = time.perf_counter()
@@ -106,6 +105,7 @@ class _Run:
         self._took("comparing", start, f"{len(comparison.findings)} findings")
         comparison.details["timings"] = self.timings
         comparison.reference.notes = [*comparison.reference.notes, *self.notes["reference"]]
+        comparison.candidate.notes = [*comparison.candidate.notes, *self.notes["candidate"]]
         if self.request.keep is not None:
             for side, trace in (("reference", reference), ("candidate", candidate)):
                 keep_batches(trace, self.folder / "batches" / side)
@@ -160,7 +160,25 @@ class _Run:
             inputs.unlink(missing_ok=True)
         return trace
 
-    def _capture(self, side: str, subject: Subject, steps: int, sync: Path | None, *, inputs: bool = False) -> Trace:
+    def _candidate(self, subject: Subject, steps: int, reference: Path) -> Trace:
+        """The candidate's trace along the reference; its own run where it cannot take the reference's batches."""
+        try:
+            return self._capture("candidate", subject, steps, reference)
+        except BatchesRefused as error:
+            self.console.end("failed with the reference's batches")
+            refused = error
+        try:
+            trace = self._capture("candidate", subject, steps, reference, free=True)
+        except ParityError:
+            raise refused from None
+        self.apart = True
+        first = refused.message.partition("\n")[0]
+        self.notes["candidate"].append(f"{first}; it ran with its own, and what needs equal batches was not compared")
+        return trace
+
+    def _capture(
+        self, side: str, subject: Subject, steps: int, sync: Path | None, *, inputs: bool = False, free: bool = False
+    ) -> Trace:
         """One side's trace; a partial one, and the error noted, where the script came to at least one step."""
         output = self._output(side)
         self.console.begin(f"capturing {side}")
@@ -169,12 +187,14 @@ class _Run:
             path = capture(
                 subject.path, output, side=side, args=subject.args, steps=steps, timeout=self.request.timeout,
                 python=subject.python, cwd=subject.cwd, log=self.console.forward, sync=sync,
-                free=self.request.options.free, inputs=inputs,
+                free=free or self.request.options.free, inputs=inputs,
                 data_batches=self.request.options.data_batches,
                 limit=self._left(), pins=[(pin.reference, pin.candidate) for pin in self.request.pins],
                 summary=self.request.options.summary, sampled=self.request.options.sampled,
             )  # fmt: skip
             trace = Trace(path)
+        except BatchesRefused:
+            raise
         except (ScriptError, ScriptTimeout, CaptureFailed, OutOfSpace) as error:
             partial = _usable(output.with_name(output.name + ".partial"))
             if partial is None:

@@ -161,6 +161,10 @@ TANH_OF_MORE: Edit = ("ops.tanh(x)", "ops.tanh(4 * x)")
 TORCH_TANH_OF_MORE: Edit = ("torch.tanh(x)", "torch.tanh(4 * x)")
 TORCH_FROZEN: Edit = ("model.train()\n", "model.train()\nmodel.down.weight.requires_grad_(False)\n")
 TORCH_RATE: Edit = ("lr=0.1", "lr=0.05")
+SIX_SAMPLES: tuple[Edit, ...] = (
+    ("rng.randn(8, 4, 6)", "rng.randn(6, 4, 6)"), ("rng.randint(0, 3, 8)", "rng.randint(0, 3, 6)"),
+    ("criterion(model(x), y)", "criterion(model(x) + ops.zeros((6, 3)), y)"),
+)  # fmt: skip
 NO_RELU: Edit = ("x = self.relu(self.norm(x))", "x = self.norm(x)")
 SOFTMAX: tuple[Edit, Edit] = (
     ("self.classifier = nn.Dense(10, 3)", "self.classifier = nn.Dense(10, 3)\n        self.softmax = nn.Softmax()"),

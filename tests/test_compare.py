@@ -162,6 +162,19 @@ def _is_drawn(graphs: Any, fault: dict[str, Any]) -> None:
     assert partner["attention.query"] == "attn.q"
 
 
+class TestBatchSize:
+    def test_a_candidate_that_cannot_take_the_references_batches(self, parity: Parity) -> None:
+        """It runs with its own, and what both declare is compared."""
+        done = compare(parity, edited(MS, *pairs.SIX_SAMPLES, pairs.LAYERNORM_EPS), "--steps", "2")
+        found = {f["kind"]: f for f in done.document["findings"]}
+        assert (done.code, done.document["findings"][done.document["first"]]["kind"]) == (1, "batch-size")
+        assert (found["batch-size"]["reference"]["value"], found["batch-size"]["candidate"]["value"]) == (8, 6)
+        assert found["norm-eps"]["candidate"]["path"] == "attn.ln"
+        assert done.document["stages"]["forward"]["status"] == "inconclusive"
+        assert done.document["stages"]["loss"]["status"] == "inconclusive"
+        assert "failed with the reference's batches of 8 samples (its own have 6)" in str(done.document["candidate"])
+
+
 class TestLoss:
     def test_sum_for_mean_is_no_loss_scale(self, parity: Parity) -> None:
         """A batch of 8: the loss and all gradients are off by a power of two, and nothing scales on purpose."""

@@ -12,6 +12,7 @@ import msgspec
 
 from parity.capture.job import Job
 from parity.errors import (
+    BatchesRefused,
     CaptureFailed,
     FrameworkMissing,
     NothingCaptured,
@@ -131,7 +132,7 @@ def _script_failed(meta: Meta, what: str, python: str, side: str) -> ParityError
     sizes = meta.environment.get("batch_sizes")
     if isinstance(sizes, list) and len(sizes) == 2:
         own, given = sizes
-        return ScriptError(
+        return BatchesRefused(
             f"the {what} failed with the reference's batches of {given} samples (its own have {own}); "
             f"captured {_steps(meta.steps)}\n{text}",
             hint=f"make its batches have {given} samples, as the reference's; with --free it keeps its own",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from parity.compare.faults import Judged
 from parity.document import STAGES, Finding, Stage, Unaligned
 from parity.measured import Forced, Measured
-from parity.model import CallEvent, OptimizerEvent, ParameterGradEvent
+from parity.model import CallEvent, LossEvent, OptimizerEvent, ParameterGradEvent
 from parity.options import Ignored
 from parity.trace import Trace
 from parity.words import some
@@ -49,6 +49,8 @@ def stages_of(
         elif stage == "optimizer":
             total = len({name for e in reference.of(OptimizerEvent) for name in e.after})
             compared = len({j.record.path for j in records if j.record.kind == "parameter"})
+        elif stage == "loss":
+            total = max(compared, int(bool(reference.of(LossEvent))))
         else:
             total = compared
         flagged = len({j.record.path for j in records if j.flagged})

@@ -9,6 +9,7 @@ from parity.diagnose.hyper.settings import at
 from parity.diagnose.loading.batches import batch_sizes
 from parity.diagnose.loading.entries import Entries
 from parity.diagnose.loading.loaders import Loader, loaders_of, pair_loaders
+from parity.diagnose.names import at as place_of
 from parity.diagnose.stage import Context
 from parity.document import Cause, Finding, Place
 from parity.model import ObjectInfo
@@ -71,8 +72,7 @@ def _made_in_loop(context: Context, mine: Loader | None, theirs: Loader | None) 
         return []
     r = mine.place(value=one) if mine is not None else Place("", value=one)
     c = theirs.place(value=other) if theirs is not None else Place("", entries.place.file, entries.place.line, other)
-    where = f"{c.path or 'the training loop'} ({c.file}:{c.line})"
-    text = f"what enters the steps at {where} has {other} samples, in the reference {one}"
+    text = f"what enters the steps at {place_of(c)} has {other} samples, in the reference {one}"
     cause = Cause("another batch size", 0.9)
     return [_finding("batch-size", "fault", text, r, c, cause, f"batches of {one} samples")]
 
