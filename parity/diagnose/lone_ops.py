@@ -32,9 +32,9 @@ def name_lone_op(
         What the candidate does other than the reference, in words; empty where it is not that.
     """
     others = [op for op in others if not flow.ops[op.order].view]  # what only rearranges stands for no op
-    own, other = (Counter(filter(None, (_plain(op.name) for op in side))) for side in (ops, others))
+    own, other = (Counter(filter(None, (plain(op.name) for op in side))) for side in (ops, others))
     evidence = finding.cause.evidence if finding.cause is not None else ""
-    if own > other and (own - other)[_plain(ops[0].name)] and not ops[0].view:
+    if own > other and (own - other)[plain(ops[0].name)] and not ops[0].view:
         op = ops[0]
         finding.kind = MISSING
         text = f"the reference applies {op.name} ({op.file}:{op.line}), which the candidate lacks"
@@ -49,7 +49,7 @@ def name_lone_op(
             finding.candidate = Place(path, file, line) if file is not None else place
         return f"lacks the {op.name} of"
     if other > own:
-        extra = next(op for op in others if (other - own)[_plain(op.name)])
+        extra = next(op for op in others if (other - own)[plain(op.name)])
         finding.kind = EXTRA
         text = f"the candidate applies {extra.name} ({extra.file}:{extra.line}), which the reference lacks"
         finding.candidate, finding.op = Place(extra.path, extra.file, extra.line), extra.name
@@ -57,7 +57,7 @@ def name_lone_op(
         finding.fix = f"remove {extra.name} at {extra.file}:{extra.line}"
         return f"applies a {extra.name} that is not in"
     gone, new = own - other, other - own
-    if gone.total() == new.total() == 1 and gone[_plain(ops[0].name)] and new[_plain(others[0].name)]:
+    if gone.total() == new.total() == 1 and gone[plain(ops[0].name)] and new[plain(others[0].name)]:
         op, instead = ops[0], others[0]
         finding.kind = OTHER
         text = f"the candidate applies {instead.name} ({instead.file}:{instead.line}) where the reference applies "
@@ -89,7 +89,7 @@ _ALIASES = {
 """What one framework does in an op of its own is part of another in the other one, or is called otherwise."""
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """An op's name in no framework's dialect; empty for what the other framework's op includes."""
     plain = re.sub(r"(?:[123]d|ext|v\d)+$", "", name.lower().replace("_", "").replace("reduce", ""))
     return _ALIASES.get(plain, plain)

@@ -97,3 +97,22 @@ def test_one_more_and_one_less_in_a_block_have_moved(
         assert (
             extra.message == "b.0 (s.py:11), ReLU, stands elsewhere than b.act (s.py:12) of the reference, step 0: much"
         )
+
+
+def test_an_op_of_a_layer_that_is_called_twice_has_moved(tmp_path: Path, reference: Trace) -> None:
+    candidate = trace(tmp_path, "mindspore", [DENSE, ACT], ["b.up", "b.act"])
+    extra, missing = lone("op-extra", "b", "b.act"), lone("op-missing", "b.act", "b", "apply relu to what leaves b.up")
+    left, folded = lone_layers([extra, missing], reference, candidate, "structure")
+    assert (left, folded) == ([extra], [missing])
+    assert (extra.stage, extra.kind) == ("structure", "layer-order")
+    assert extra.fix == "call b.act behind b.up, not where it stands now"
+
+
+def test_an_op_that_is_no_layer_has_moved(tmp_path: Path, reference: Trace) -> None:
+    candidate = trace(tmp_path, "mindspore", [DENSE], ["b.up"])
+    extra, missing = lone("op-extra", "b", "b"), lone("op-missing", "b", "b", "apply relu to what leaves b.up")
+    missing.reference = Place("b", "s.py", 40)
+    assert lone_layers([extra, missing], reference, candidate, "structure") == ([extra], [missing])
+    assert (extra.stage, extra.kind, extra.fix) == (
+        "forward", "op-order", "apply relu behind b.up, not where it stands now",
+    )  # fmt: skip

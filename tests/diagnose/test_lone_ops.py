@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parity.diagnose.lone_ops import _plain
+from parity.diagnose.lone_ops import plain
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ from parity.diagnose.lone_ops import _plain
     ],
 )  # fmt: skip
 def test_one_op_in_both_dialects(reference: str, candidate: str) -> None:
-    assert _plain(reference) == _plain(candidate)
+    assert plain(reference) == plain(candidate)
 
 
 @pytest.mark.parametrize(
     ("reference", "candidate"), [("relu", "Sigmoid"), ("upsample_bilinear2d", "ResizeNearestNeighborV2")]
 )
 def test_two_ops(reference: str, candidate: str) -> None:
-    assert _plain(reference) != _plain(candidate)
+    assert plain(reference) != plain(candidate)

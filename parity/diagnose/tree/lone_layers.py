@@ -6,7 +6,7 @@ import re
 
 from parity import mapping
 from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.lone_ops import EXTRA, MISSING
+from parity.diagnose.lone_ops import EXTRA, MISSING, plain
 from parity.diagnose.names import Names, at
 from parity.diagnose.pairing import layer_pairs
 from parity.document import Cause, Finding, Place
@@ -37,10 +37,11 @@ def lone_layers(
     for finding in wanted:
         (sides.missing if finding.kind == MISSING else sides.extra)(finding, stage)
     folded = []
-    for extra in (f for f in wanted if f.kind == "layer-extra"):
-        other = next((f for f in wanted if f.kind == "layer-missing" and f not in folded and _moved(extra, f)), None)
+    gone = [f for f in wanted if f.kind in ("layer-missing", MISSING)]
+    for extra in (f for f in wanted if f.kind in ("layer-extra", EXTRA)):
+        other = next((f for f in gone if f not in folded and _moved(extra, f)), None)
         if other is not None:
-            _merge(extra, other)
+            sides.merge(extra, other, stage)
             folded.append(other)
     return [f for f in findings if f not in folded], folded
 
@@ -77,6 +78,26 @@ class _Sides:
         finding.fix = f"remove {layer.path}, which is called at {place.file}:{place.line}"
         _retell(finding, layer, "candidate", "reference", "", stage)
 
+    def merge(self, extra: Finding, missing: Finding, stage: str) -> None:
+        """Makes one finding of an op more and an op less: the layer or the op stands elsewhere."""
+        mine, theirs = missing.reference, extra.candidate
+        if mine is None or theirs is None:
+            return
+        evidence = "; ".join(f.message for f in (extra, missing))
+        layers = [_layer(self.reference, mine), _layer(self.candidate, theirs)]
+        extra.reference, extra.kind = mine, "op-order"
+        what, how = "ops are applied", f"apply {extra.op}"
+        if all(layers):
+            extra.stage, extra.kind, what, how = stage, "layer-order", "layers are called", f"call {theirs.path}"
+        text = f"{at(theirs)}, {theirs.value or extra.op}, stands elsewhere than {at(mine)} of the reference"
+        extra.message = f"{text}, {extra.message.rpartition(', forward, ')[2]}"
+        extra.cause = Cause(f"{what} in another order", 0.9, evidence)
+        where = re.search(r" (?:behind|there|to what leaves).*", missing.fix or "")
+        extra.fix = missing.fix
+        if where is not None:
+            behind = where[0].replace("to what leaves", "behind")
+            extra.fix = f"{how}{behind}, not where it stands now"
+
     def _idle(self, like: LayerInfo, near: Place | None) -> LayerInfo | None:
         """A layer of the same class and name that is constructed, but never called: the one nearest to a place."""
         name = like.path.rpartition(".")[2]
@@ -110,26 +131,12 @@ def _retell(finding: Finding, layer: LayerInfo, side: str, other: str, why: str,
 
 
 def _moved(extra: Finding, missing: Finding) -> bool:
-    """Whether a layer more and a layer less are one layer of one block that stands elsewhere in it."""
+    """Whether an op more and an op less are one op of one block that stands elsewhere in it."""
     mine, theirs, block = missing.reference, extra.candidate, missing.candidate
-    if mine is None or theirs is None or block is None or extra.step != missing.step:
+    if mine is None or theirs is None or block is None or extra.step != missing.step or extra.stage != missing.stage:
         return False
     above = theirs.path.rpartition(".")[0]
-    return str(mine.value).lower() == str(theirs.value).lower() and above in (block.path, block.path.rpartition(".")[0])
-
-
-def _merge(extra: Finding, missing: Finding) -> None:
-    """Makes one finding of both: the layer stands elsewhere."""
-    mine, theirs = missing.reference, extra.candidate
-    if mine is None or theirs is None:
-        return
-    evidence = "; ".join(f.message for f in (extra, missing))
-    extra.reference, extra.kind = mine, "layer-order"
-    text = f"{at(theirs)}, {theirs.value}, stands elsewhere than {at(mine)} of the reference"
-    extra.message = f"{text}, {extra.message.rpartition(', forward, ')[2]}"
-    extra.cause = Cause("layers are called in another order", 0.9, evidence)
-    where = re.search(r" (?:behind|there).*", missing.fix or "")
-    extra.fix = f"call {theirs.path}{where[0]}, not where it stands now" if where else missing.fix
+    return plain(extra.op or "") == plain(missing.op or "") and above in (block.path, block.path.rpartition(".")[0])
 
 
 def _counterpart(layer: LayerInfo) -> str:
