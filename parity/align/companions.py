@@ -70,7 +70,7 @@ def mapped(reference: CompanionInfo, candidate: CompanionInfo) -> tuple[Mapping,
     """
     mine, theirs = _nodes(reference), _nodes(candidate)
     mapping = map_parameters(mine, theirs)
-    alone = all(count == 1 for count in Counter(node.signature for node in [*mine]).values())
+    alone = all(count == 1 for count in Counter(node.signature for node in mine).values())
     return mapping, alone and complete(mapping, candidate)
 
 

@@ -11,7 +11,7 @@ from parity.align.parameters import Mapping, Pair, to_candidate
 from parity.align.values import distance, lay, layout
 from parity.capture.companions import Companion
 from parity.capture.frameworks.base import replace_tensors, tensors_in
-from parity.capture.plain import plain_attributes, restore
+from parity.capture.plain import kept
 from parity.model import AsideEvent, CallEvent, CompanionInfo, Item
 from parity.statistics import widen
 from parity.trace import Trace
@@ -135,13 +135,11 @@ class Adoption:
         def run() -> Any:
             return companion.layer(*new, **named)
 
-        attributes = plain_attributes(layer for _, layer in session.adapter.named_layers(companion.layer))
         try:
-            made = session.companions.within(companion, lambda: session.adapter.dry(companion.layer, run))
+            with kept(layer for _, layer in session.adapter.named_layers(companion.layer)):
+                made = session.companions.within(companion, lambda: session.adapter.dry(companion.layer, run))
         except Exception:  # whatever the script's model raises: it was not written for these arguments
             return False
-        finally:
-            restore(attributes)
         outputs = [widen(*session.adapter.read(tensor)) for _, tensor in tensors_in(made, is_tensor)]
         expected = [self._reference.array(item.ref) for item in known[1]]
         if not outputs or len(outputs) != len(expected):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def plain_attributes(layers: Iterable[Any]) -> list[tuple[dict[str, Any], str, Any, Any]]:
+@contextmanager
+def kept(layers: Iterable[Any]) -> Iterator[None]:
+    """What layers keep in plain attributes is behind this what it was before."""
+    attributes = _attributes(layers)
+    try:
+        yield
+    finally:
+        _restore(attributes)
+
+
+def _attributes(layers: Iterable[Any]) -> list[tuple[dict[str, Any], str, Any, Any]]:
     """The plain attributes of layers as they are.
 
     Args:
@@ -31,8 +42,8 @@ def plain_attributes(layers: Iterable[Any]) -> list[tuple[dict[str, Any], str, A
     return found
 
 
-def restore(attributes: list[tuple[dict[str, Any], str, Any, Any]]) -> None:
-    """Gives layers back what `plain_attributes` found."""
+def _restore(attributes: list[tuple[dict[str, Any], str, Any, Any]]) -> None:
+    """Gives layers back what `_attributes` found."""
     for own, name, value, content in attributes:
         if own.get(name) is not value:
             own[name] = value

@@ -22,7 +22,7 @@ from parity.align.values import distance, lay, layout
 from parity.capture.adopt import Adoption
 from parity.capture.frameworks.base import tensors_in
 from parity.capture.memory import Memory
-from parity.capture.plain import plain_attributes, restore
+from parity.capture.plain import kept
 from parity.capture.record import Recorder
 from parity.capture.session import Frame
 from parity.capture.source import Source
@@ -152,15 +152,14 @@ class WeightSynchroniser(Recorder):
 
     def _dry_run(self, root: Any, args: Any, kwargs: Any) -> Memory:
         writer, memory = self.writer, Memory()
-        kept = (list(self.stack), Counter(self._calls), Counter(self._drawn), self._randoms, dict(self._refs))
+        before = (list(self.stack), Counter(self._calls), Counter(self._drawn), self._randoms, dict(self._refs))
         self.writer, self._dry = memory, True  # type: ignore[assignment]
-        attributes = plain_attributes(layer for each in self.roots for _, layer in self.adapter.named_layers(each))
         try:
-            self.adapter.dry(root, lambda: root(*args, **kwargs))
+            with kept(layer for each in self.roots for _, layer in self.adapter.named_layers(each)):
+                self.adapter.dry(root, lambda: root(*args, **kwargs))
         finally:
-            restore(attributes)
             self.writer, self._dry = writer, False
-            self.stack, self._calls, self._drawn, self._randoms, self._refs = kept
+            self.stack, self._calls, self._drawn, self._randoms, self._refs = before
             self.adapter.forget_tags()
             self._name_parameters()
         return memory

@@ -13,6 +13,7 @@ from parity.compare.faults import Judged
 from parity.diagnose.graph import common
 from parity.diagnose.names import at, numbers
 from parity.diagnose.optimization.averages import LEAST, SURE, fit
+from parity.diagnose.tree.modes import word
 from parity.document import Cause, Finding, Place
 from parity.model import (
     AsideEvent,
@@ -204,16 +205,12 @@ def _mode(one: _Side, other: _Side) -> Finding | None:
     if step is None or not ("batchnorm" in kinds or "dropout" in kinds):
         return None
     r, c = one.place, other.place
-    r.value, c.value = (_word(modes[step]) for modes in (mine, theirs))
+    r.value, c.value = (word(modes[step]) for modes in (mine, theirs))
     text = f"{at(c)} is called in {c.value} mode, {at(r)} in {r.value} mode, step {step}"
     return Finding(
         f"{c.value}-mode", "structure", "fault", "introduced", step, "set_train", r, c, None, None, None, text, None,
         f"{c.path}.set_train({mine[step]})",
     )  # fmt: skip
-
-
-def _word(training: bool) -> str:
-    return "train" if training else "eval"
 
 
 def _modes(side: _Side) -> dict[int, bool]:

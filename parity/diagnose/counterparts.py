@@ -6,6 +6,7 @@ from typing import Any
 
 from parity import mapping
 from parity.diagnose.hyper.nested import differences
+from parity.diagnose.pairing import LayerPair, layer_pairs
 from parity.mapping import ABSENT, Compared, Entry, Parameter
 from parity.trace import Trace
 
@@ -75,6 +76,11 @@ class Counterparts:
     def _entry(self, reference: str, candidate: str, arguments: Arguments | None = None) -> Entry | None:
         entry = mapping.lookup(reference, candidate, arguments) if self.mapped else None
         return entry if entry is not None and entry.kind in _CLASSES else None
+
+
+def corresponding(reference: Trace, candidate: Trace) -> list[LayerPair]:
+    """The library layers of two runs that stand for each other, as `layer_pairs` finds them."""
+    return layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
 
 
 def _matters(parameter: Parameter) -> bool:

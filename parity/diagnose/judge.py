@@ -69,10 +69,9 @@ def judge(reference: Trace, candidate: Trace, forced: Path | None, options: Any)
     carriers = [f for r in results.values() for f in r.findings if f.stage == "data" or f.kind == "batch-size"]
     spoiled = data.echoes(carriers, findings)
     findings, folded = joined(list(results.values()), [f for f in findings if f not in spoiled], behind)
-    findings, reordered = explain_order(
-        findings, reference, candidate, "structure" if "structure" in wanted else "forward"
-    )
-    findings, moved = lone_layers(findings, reference, candidate, "structure" if "structure" in wanted else "forward")
+    shape = "structure" if "structure" in wanted else "forward"
+    findings, reordered = explain_order(findings, reference, candidate, shape)
+    findings, moved = lone_layers(findings, reference, candidate, shape)
     folded += spoiled + reordered + moved
     findings += updates.findings(reference, candidate) or _step_count(reference, candidate)
     faults = [f for f in _ordered(findings) if f.severity == "fault" and f.status != "propagated"]

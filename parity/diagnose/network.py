@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from parity.diagnose.counterparts import Counterparts
-from parity.diagnose.pairing import CONTAINERS, layer_pairs
+from parity.diagnose.counterparts import corresponding
+from parity.diagnose.pairing import CONTAINERS
 from parity.document import Finding, Place
 from parity.model import CallEvent, Item, LossEvent, OpEvent, SourceEvent
 from parity.trace import Trace
@@ -53,7 +55,7 @@ class Network(msgspec.Struct):
 
 def networks(reference: Trace, candidate: Trace, findings: list[Finding]) -> dict[str, Any]:
     """Both graphs as plain data: `reference` and `candidate`, each with `nodes` and `edges`."""
-    pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
+    pairs = corresponding(reference, candidate)
     other = {p.reference.path: p.candidate.path for p in pairs}, {p.candidate.path: p.reference.path for p in pairs}
     made = network(reference), network(candidate)
     for side, (graph, known) in enumerate(zip(made, other, strict=True)):
@@ -93,7 +95,7 @@ class _Builder:
     def built(self) -> Network:
         sources = {e.vid: e for e in self.trace.of(SourceEvent, 0)}
         calls = [c for c in self.trace.of(CallEvent, 0) if c.path in self.library and c.phase == "train"]
-        calls = [c for c in calls if not self._within(c, calls)]
+        calls = [c for c in calls if not self._within(c.path)]
         spans = sorted((c.id, c.end) for c in calls)
         ops = [o for o in self.trace.of(OpEvent, 0) if o.phase == "train" and not _covered(o.id, spans)]
         records: list[tuple[int, CallEvent | OpEvent]] = [(c.id, c) for c in calls] + [(o.id, o) for o in ops]
@@ -109,9 +111,9 @@ class _Builder:
             self.edges.update(dict.fromkeys((n, node) for n in self._made(loss.vid, sources)))
         return Network(self.nodes, list(self.edges))
 
-    def _within(self, call: CallEvent, calls: list[CallEvent]) -> bool:
-        """Whether a call is part of another layer of the library."""
-        words = call.path.split(".")
+    def _within(self, path: str) -> bool:
+        """Whether a layer is part of another one of the library."""
+        words = path.split(".")
         return any(".".join(words[:n]) in self.library for n in range(1, len(words)))
 
     def _add(self, record: CallEvent | OpEvent, before: list[int]) -> int:
@@ -149,9 +151,6 @@ class _Builder:
 
 
 def _covered(number: int, spans: list[tuple[int, int]]) -> bool:
-    """Whether an op runs within one of these calls."""
-    low, high = 0, len(spans)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if spans[middle][0] <= number else (low, middle)
-    return low > 0 and number < spans[low - 1][1]
+    """Whether an op runs within one of these calls, which are in order and apart."""
+    place = bisect_right(spans, number, key=itemgetter(0))
+    return place > 0 and number < spans[place - 1][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from parity.capture.plain import plain_attributes, restore
+from parity.capture.plain import kept
 
 
 class Layer:
@@ -20,13 +20,12 @@ class Layer:
 def test_counters_and_containers_are_given_back() -> None:
     layer = Layer()
     seen = layer.seen
-    known = plain_attributes([layer])
-    layer.pointer += 8
-    layer.seen.append(object())
-    layer.recent.append(3)
-    layer.by_name["b"] = 2
-    layer._private = 1
-    restore(known)
+    with kept([layer]):
+        layer.pointer += 8
+        layer.seen.append(object())
+        layer.recent.append(3)
+        layer.by_name["b"] = 2
+        layer._private = 1
     assert layer.pointer == 0
     assert layer.seen == [1] and layer.seen is seen
     assert list(layer.recent) == [1, 2]
@@ -42,9 +41,8 @@ def test_containers_of_arrays_are_compared_by_identity() -> None:
         __hash__ = None  # type: ignore[assignment]
 
     layer = Layer()
-    kept = Array()
-    layer.seen = [kept]
-    known = plain_attributes([layer])
-    layer.seen[0] = Array()
-    restore(known)
-    assert layer.seen[0] is kept
+    first = Array()
+    layer.seen = [first]
+    with kept([layer]):
+        layer.seen[0] = Array()
+    assert layer.seen[0] is first

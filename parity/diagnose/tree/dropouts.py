@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.counterparts import corresponding
 from parity.diagnose.names import Names
-from parity.diagnose.pairing import layer_pairs
 from parity.diagnose.stage import HINT, Claim
 from parity.diagnose.tree.modes import masks
 from parity.document import Cause, Finding
@@ -18,7 +17,7 @@ def lone_dropouts(reference: Trace, candidate: Trace) -> list[tuple[Finding, Cla
     They are hints: a functional dropout may stand for a layer.
     """
     drawn = masks(reference), masks(candidate)
-    pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
+    pairs = corresponding(reference, candidate)
     paired = {p.reference.path for p in pairs}, {p.candidate.path for p in pairs}
     found = []
     if drawn[0] - drawn[1]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.counterparts import corresponding
 from parity.diagnose.environment import precisions
 from parity.diagnose.names import Names, at
-from parity.diagnose.pairing import LayerPair, layer_pairs
-from parity.document import Cause, Finding
+from parity.diagnose.pairing import LayerPair
+from parity.document import Cause, Finding, Place
 from parity.model import CallEvent
 from parity.trace import Trace
 from parity.words import some
@@ -24,12 +24,12 @@ def dtypes(reference: Trace, candidate: Trace) -> list[Finding]:
     whole = precisions(reference, candidate)
     made = _made(reference), _made(candidate)
     groups: dict[tuple[str, str], list[LayerPair]] = defaultdict(list)
-    for pair in layer_pairs(reference, candidate, Counterparts(reference, candidate).known):
+    for pair in corresponding(reference, candidate):
         mine, theirs = (side.get(layer.path, "") for side, layer in zip(made, pair, strict=True))
         if mine in _SIZES and theirs in _SIZES and mine != theirs and (mine, theirs) != whole:
             groups[mine, theirs].append(pair)
     alone = whole[0] == whole[1]
-    found = [_finding(pairs, *types, alone) for types, pairs in groups.items()]
+    found = [_computed(pairs, types, alone) for types, pairs in groups.items()]
     return found + _stored(reference, candidate, whole)
 
 
@@ -43,17 +43,11 @@ def _stored(reference: Trace, candidate: Trace, whole: tuple[str, str]) -> list[
             groups[types].append((entry["reference"], entry["candidate"]))
     found = []
     for types, names in groups.items():
-        r, c = Names(reference).place(names[0][0]), Names(candidate).place(names[0][1])
-        r.value, c.value = types
-        others = [name for _, name in names[1:]]
-        text = f"{at(c)} is held in {types[1]}, {at(r)} in {types[0]}" + (
-            f"; likewise {some(others, 4)}" if others else ""
-        )
-        cause = Cause("the parameter was made, or cast, in another type", 0.9)
-        fix = f"make {c.path} in mindspore.{types[0]}"
-        found.append(
-            Finding("precision", "structure", "warning", None, None, None, r, c, None, None, None, text, cause, fix)
-        )
+        places = Names(reference).place(names[0][0]), Names(candidate).place(names[0][1])
+        finding = _finding("is held", places, [name for _, name in names], types, None, None)
+        finding.cause = Cause("the parameter was made, or cast, in another type", 0.9)
+        finding.fix = f"make {names[0][1]} in mindspore.{types[0]}"
+        found.append(finding)
     return found
 
 
@@ -66,18 +60,26 @@ def _made(trace: Trace) -> dict[str, str]:
     return found
 
 
-def _finding(pairs: list[LayerPair], mine: str, theirs: str, alone: bool) -> Finding:
+def _computed(pairs: list[LayerPair], types: tuple[str, str], alone: bool) -> Finding:
+    """Layers that compute in another type; `alone` where nothing else tells of precision."""
     r, c = (Names.of(layer) for layer in pairs[0])
-    r.value, c.value = mine, theirs
-    text = f"{at(c)} computes in {theirs}, {at(r)} in {mine}"
-    others = [pair.candidate.path for pair in pairs[1:]]
-    if others:
-        text += f"; likewise {some(others, 4)}"
+    status, names = "introduced" if alone else None, [pair.candidate.path for pair in pairs]
+    finding = _finding("computes", (r, c), names, types, status, 0)
     why = "an amp level, to_float or a cast that the reference does not have"
-    if _SIZES[theirs] > _SIZES[mine]:
+    if _SIZES[types[1]] > _SIZES[types[0]]:
         why = "the reference's autocast or cast reaches this layer, none of the candidate does"
-    status = "introduced" if alone else None
-    finding = Finding("precision", "structure", "warning", status, 0, None, r, c, None, None, None, text)
-    finding.cause = Cause(why, 0.9)
-    finding.fix = f"{c.path}.to_float(mindspore.{mine})"
+    finding.cause, finding.fix = Cause(why, 0.9), f"{c.path}.to_float(mindspore.{types[0]})"
     return finding
+
+
+def _finding(
+    does: str, places: tuple[Place, Place], names: list[str], types: tuple[str, str], status: str | None,
+    step: int | None,
+) -> Finding:  # fmt: skip
+    """The first of several places of the candidate, which are named, and its counterpart."""
+    r, c = places
+    r.value, c.value = types
+    text = f"{at(c)} {does} in {types[1]}, {at(r)} in {types[0]}"
+    if len(names) > 1:
+        text += f"; likewise {some(names[1:], 4)}"
+    return Finding("precision", "structure", "warning", status, step, None, r, c, None, None, None, text)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 from parity import mapping
-from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.counterparts import corresponding
 from parity.diagnose.lone_ops import EXTRA, MISSING, plain
 from parity.diagnose.names import Names, at
-from parity.diagnose.pairing import layer_pairs
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, LayerInfo
 from parity.trace import Trace
@@ -51,7 +50,7 @@ class _Sides:
 
     def __init__(self, reference: Trace, candidate: Trace) -> None:
         self.reference, self.candidate = Names(reference), Names(candidate)
-        pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
+        pairs = corresponding(reference, candidate)
         self.theirs = {p.reference.path: p.candidate for p in pairs}
         self.mine = {p.candidate.path: p.reference for p in pairs}
         self.called = [{call.path for call in trace.of(CallEvent)} for trace in (reference, candidate)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.counterparts import corresponding
 from parity.diagnose.names import Names
-from parity.diagnose.pairing import LayerPair, layer_pairs
+from parity.diagnose.pairing import LayerPair
 from parity.diagnose.stage import Claim
 from parity.document import Cause, Finding
 from parity.model import CallEvent, GradEvent, LayerInfo, RandomEvent
@@ -27,7 +27,7 @@ class Mode(NamedTuple):
 def modes(reference: Trace, candidate: Trace) -> list[Mode]:
     """Layers with another mode than their counterparts; one finding where the whole model has it."""
     flags = _flags(reference), _flags(candidate)
-    pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
+    pairs = corresponding(reference, candidate)
     differing = [
         (pair, first)
         for pair in pairs
@@ -111,15 +111,15 @@ def _root(trace: Trace, flags: dict[str, dict[int, bool]]) -> dict[int, bool]:
 
 def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim, step: int) -> Mode:
     r, c = Names(reference).place(""), Names(candidate).place("")
-    r.value, c.value = _word(not training), _word(training)
+    r.value, c.value = word(not training), word(training)
     shown = some(sorted(claim.candidate)) or "its dropout"
     text = (
-        f"the candidate trains its model in {_word(training)} mode, the reference in {_word(not training)} mode: "
+        f"the candidate trains its model in {word(training)} mode, the reference in {word(not training)} mode: "
         f"it matters to {shown}"
     )
     text = f"from step {step} on, {text}" if step else text
     finding = Finding(
-        f"{_word(training)}-mode", "structure", "fault", "introduced", step, "set_train", r, c, None, None, None, text
+        f"{word(training)}-mode", "structure", "fault", "introduced", step, "set_train", r, c, None, None, None, text
     )
     if training:
         finding.cause = Cause("the reference calls model.eval() before these steps", 0.95)
@@ -136,20 +136,21 @@ def _whole(reference: Trace, candidate: Trace, training: bool, claim: Claim, ste
 def _together(pairs: list[LayerPair], switched: str, step: int, training: bool) -> Mode:
     """Layers whose mode differs because of one call of `set_train` that is missing, or one too many."""
     r, c = Names.of(pairs[0].reference), Names.of(pairs[0].candidate)
-    r.value, c.value = _word(not training), _word(training)
+    r.value, c.value = word(not training), word(training)
     text = (
-        f"{c.path} ({c.file}:{c.line}) runs in {_word(training)} mode, {r.path} ({r.file}:{r.line}) in "
-        f"{_word(not training)} mode"
+        f"{c.path} ({c.file}:{c.line}) runs in {word(training)} mode, {r.path} ({r.file}:{r.line}) in "
+        f"{word(not training)} mode"
     )
     if len(pairs) > 1:
         text += f"; likewise {some([pair.candidate.path for pair in pairs[1:]])}"
     cause = Cause("set_train was called for this layer on one side only", 0.9)
     finding = Finding(
-        f"{_word(training)}-mode", "structure", "fault", "introduced", step, None, r, c, None, None, None, text, cause
+        f"{word(training)}-mode", "structure", "fault", "introduced", step, None, r, c, None, None, None, text, cause
     )
     finding.fix = f"{switched}.set_train({not training})"
     return Mode(finding, Claim(*(frozenset(layer.path for layer in side) for side in zip(*pairs, strict=True))))
 
 
-def _word(training: bool) -> str:
+def word(training: bool) -> str:
+    """A mode as findings call it."""
     return "train" if training else "eval"

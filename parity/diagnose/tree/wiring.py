@@ -6,9 +6,9 @@ from collections import defaultdict
 from itertools import takewhile
 from typing import NamedTuple
 
-from parity.diagnose.counterparts import Counterparts
+from parity.diagnose.counterparts import corresponding
 from parity.diagnose.lone_ops import EXTRA, MISSING, OTHER
-from parity.diagnose.pairing import LayerPair, family_of, layer_pairs
+from parity.diagnose.pairing import LayerPair, family_of
 from parity.document import Cause, Finding, Place
 from parity.model import CallEvent, OpEvent, SourceEvent
 from parity.trace import Trace
@@ -106,7 +106,7 @@ def _around(finding: Finding, swap: Swapped) -> bool:
 
 def swapped(reference: Trace, candidate: Trace) -> list[Swapped]:
     """Pairs of layers in whose order both sides differ, those first that run first in the reference."""
-    pairs = layer_pairs(reference, candidate, Counterparts(reference, candidate).known)
+    pairs = corresponding(reference, candidate)
     by_path = ({p.reference.path: p for p in pairs}, {p.candidate.path: p for p in pairs})
     mine, order = _upstream(reference, set(by_path[0]))
     theirs, _ = _upstream(candidate, set(by_path[1]))
